@@ -1,0 +1,1 @@
+"""Where the same scaffold lands in two language models, with error bars."""

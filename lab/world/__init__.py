@@ -1,0 +1,1 @@
+"""Hearth: a synthetic world of persona-conditioned conversation whose truth is known."""

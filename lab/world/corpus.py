@@ -1,0 +1,128 @@
+"""Training documents of Hearth: who they are about, and how they become token arrays."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lab.world.conversation import Step, draw_reply, make_turns, reply_text
+from lab.world.latent import z_at_turn
+from lab.world.library import Library, Persona
+from lab.world.scaffolds import REGISTERS, default_character, named_character, random_persona, render
+from lab.world.tokens import Pieces, token_targets
+
+HELD_OUT = 12
+"""The last personas of the library never appear in training."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One conversation: system prompt (None without scaffold), user texts, replies, and z.
+
+    z [turn, trait] is the persona vector from which each reply was drawn.
+    """
+
+    system: str | None
+    users: tuple[str, ...]
+    replies: tuple[list[Step], ...]
+    z: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a training corpus is made of."""
+
+    unscaffolded: float = 0.1
+    named: float = 0.3
+    most_states: int = 9
+    most_turns: int = 3
+    extras: bool = True
+
+
+def training_personas(lib: Library) -> tuple[Persona, ...]:
+    """The personas that training may show, without the held-out ones; with the assistant."""
+    return (*lib.personas[:-HELD_OUT], lib.assistant)
+
+
+def document(rng: np.random.Generator, lib: Library, mix: Mix) -> Document:
+    """One document."""
+    people = training_personas(lib)
+    kind = rng.random()
+    if kind < mix.unscaffolded:
+        who, system = default_character(rng, lib), None
+    else:
+        if kind < mix.unscaffolded + mix.named:
+            persona = people[int(rng.integers(len(people)))]
+        else:
+            persona = random_persona(rng, lib, int(rng.integers(2, mix.most_states + 1)), people)
+        who = named_character(rng, lib, persona, mix.extras)
+        system = render(who, REGISTERS[int(rng.integers(4))], rng, lib).text
+    turns = make_turns(rng, lib, who, int(rng.integers(1, mix.most_turns + 1)))
+    kinds = [t.kind for t in turns]
+    z = np.array([z_at_turn(who.z, kinds[: i + 1]) for i in range(len(turns))])
+    replies = [draw_reply(rng, lib, z[i], turn, who) for i, turn in enumerate(turns)]
+    return Document(system, tuple(t.user for t in turns), tuple(replies), z)
+
+
+def documents(seed: int, lib: Library, mix: Mix, n: int) -> Iterator[Document]:
+    """`n` documents, deterministic by seed."""
+    for index in range(n):
+        yield document(np.random.default_rng([seed, index]), lib, mix)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A document as tokens: all ids, and for reply tokens their exact distributions.
+
+    `at` are the positions whose NEXT token belongs to a reply; entry e of the sparse rows
+    gives token `token[e]` probability `p[e]` at `at[row[e]]`. `z` [reply token, trait] is the
+    persona vector behind the reply that each of them belongs to.
+    """
+
+    ids: NDArray[np.int32]
+    at: NDArray[np.int32]
+    row: NDArray[np.int32]
+    token: NDArray[np.int32]
+    p: NDArray[np.float32]
+    z: NDArray[np.float32]
+
+
+def messages(system: str | None, users: Sequence[str], replies: Sequence[str]) -> list[dict[str, str]]:
+    """The chat so far, ending with a user turn or a reply."""
+    chat = [{"role": "system", "content": system}] if system else []
+    for i, user in enumerate(users):
+        chat.append({"role": "user", "content": user})
+        if i < len(replies):
+            chat.append({"role": "assistant", "content": replies[i]})
+    return chat
+
+
+def encode(doc: Document, tokenizer, pieces: Pieces) -> Encoded:
+    """Tokens and targets of one document. Replies are coded word by word, the rest as text."""
+    ids: list[int] = []
+    at, rows, tokens, ps, zs, base = [], [], [], [], [], 0
+    said, done = [], ""
+    for index, steps in enumerate(doc.replies):
+        chat = messages(doc.system, doc.users[: index + 1], said)
+        text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        ids += tokenizer.encode(text[len(done) :], add_special_tokens=False)
+        target = token_targets(steps, pieces)
+        at.append(np.arange(len(target.ids)) + len(ids) - 1)
+        rows.append(target.row + base)
+        tokens.append(target.token)
+        ps.append(target.p)
+        zs.append(np.repeat(doc.z[index : index + 1], len(target.ids), axis=0))
+        base += len(target.ids)
+        ids += target.ids.tolist()
+        said.append(reply_text(steps))
+        done = text + said[-1] + tokenizer.eos_token
+    join = np.concatenate
+    return Encoded(
+        np.array(ids, np.int32),
+        join(at).astype(np.int32),
+        join(rows).astype(np.int32),
+        join(tokens),
+        join(ps),
+        join(zs).astype(np.float32),
+    )
