@@ -15,6 +15,7 @@ from scipy.special import logsumexp
 
 from lab.world.grammar import SHARPNESS, Choice, Filling, Grammar, Ref, Words, split_words
 from lab.world.latent import INDEX, TRAITS, prior_covariance
+from lab.world.library import Library, as_words
 
 Derivation = tuple[Choice, ...]
 
@@ -174,3 +175,28 @@ def _quantiles(
     columns = np.arange(z.shape[1])
     rows = [np.minimum((cumulative < level).sum(axis=0), len(z) - 1) for level in levels]
     return [np.take_along_axis(z, order, axis=0)[row, columns] for row in rows]
+
+
+def open_filling(lib: Library) -> Filling:
+    """Every way the world can fill every variable: for judging a reply without its conversation."""
+    nouns = [n for topic in lib.topics for n in topic.nouns]
+    held = [(a, value) for a in lib.attributes for value in a.values]
+    answers = [a.answer.replace("{value}", value) for a, value in held]
+    options = {
+        "topic": nouns,
+        "user": list(lib.users),
+        "subject": [s for b in lib.boundaries for s in b.subjects],
+        "answer": answers,
+        "claim": answers,
+        "word": [word for topic in lib.topics for _, word in topic.facts],
+    }
+    return {name: [(as_words(text), 1 / len(texts)) for text in texts] for name, texts in options.items()}
+
+
+def judge_texts(lib: Library, texts: Sequence[str], samples: int = 500) -> tuple[Posterior, Evidence]:
+    """The posterior of z given all `texts` together, without knowing what they reply to."""
+    filling = open_filling(lib)
+    fixed = [as_words(ritual.phrase) for ritual in lib.rituals]
+    found = [read_evidence(lib.grammar, text, filling, None, fixed) for text in texts]
+    pooled = sum(found, Evidence((), 0, 0))
+    return posterior(lib.grammar, pooled, np.random.default_rng(0), samples), pooled

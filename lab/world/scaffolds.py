@@ -61,7 +61,8 @@ def _third(verb: str) -> str:
 def conjugate(phrase: str, person: str, pronoun: str = "they", plural: bool = False) -> str:
     """Fill the braces of a predicate: verbs, then pronouns.
 
-    `person` is "you", "I", "base" (as a command, "be kind") or "third"; for "third" the verbs are singular unless `plural`.
+    `person` is "you", "I", "base" (as a command, "be kind") or "third"; for "third" the verbs
+    are singular unless `plural`.
     """
     words = _PRONOUNS[{"third": pronoun, "base": "you"}.get(person, person)]
 

@@ -1,0 +1,1 @@
+"""Pages for reading and starting runs. Thin: what is measured or drawn lives in `lab`."""

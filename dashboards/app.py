@@ -1,0 +1,13 @@
+"""Start with `lab dashboard`, or `streamlit run dashboards/app.py -- --runs runs`."""
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+st.set_page_config(page_title="Persona lab", layout="wide")
+st.navigation([st.Page("pages/compare.py", title="Compare", default=True)]).run()

@@ -1,0 +1,71 @@
+"""What pages read, cached. The only place of st.cache_data and st.cache_resource."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+from dashboards.jobs import Runner
+from lab.records import Comparison
+from lab.store import RunInfo, Store
+
+
+def runs_folder() -> Path:
+    """`--runs FOLDER` after `--` on streamlit's command line, else $LAB_RUNS, else `runs`."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--runs", default=os.environ.get("LAB_RUNS", "runs"))
+    return Path(parser.parse_known_args(sys.argv[1:])[0].runs)
+
+
+def store() -> Store:
+    """The store of finished runs."""
+    return Store(runs_folder())
+
+
+def saved_runs() -> list[RunInfo]:
+    """Finished comparisons, newest first; not cached, so that new ones show up."""
+    return [x for x in store().runs() if x.kind == "compare"]
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _comparison(folder: str, run: str, created: str) -> Comparison:
+    return Store(Path(folder)).load_comparison(run)
+
+
+def comparison(info: RunInfo) -> Comparison:
+    """A finished comparison; frozen, so that sessions may share it."""
+    return _comparison(str(runs_folder()), info.id, info.created)
+
+
+@st.cache_data(show_spinner=False)
+def model_names() -> list[str]:
+    """The models that come with the lab."""
+    from lab.pipelines.compare import shipped_models
+
+    return [str(x["name"]) for x in shipped_models()]
+
+
+@st.cache_data(show_spinner=False)
+def scaffold_texts() -> dict[str, str]:
+    """The scaffolds that come with the lab: name to file text."""
+    from lab.pipelines.compare import DATA
+    from lab.prompts.scaffolds import read_scaffold
+
+    paths = [p for p in sorted((DATA / "scaffolds").glob("*.md")) if p.stem != "README"]
+    return {read_scaffold(p).name: p.read_text(encoding="utf-8") for p in paths}
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def unseen_words(model: str, text: str) -> list[str] | None:
+    """Words that the model's training never showed it; None where that is not known."""
+    from lab.pipelines.compare import unseen_words as look_up
+
+    return look_up(model, text)
+
+
+@st.cache_resource(show_spinner=False)
+def runner() -> Runner:
+    """The one runner of this server."""
+    return Runner()

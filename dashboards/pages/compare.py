@@ -1,0 +1,67 @@
+"""Where the same scaffold lands in two models: start a comparison, or read a saved one."""
+
+import streamlit as st
+
+from dashboards import loaders, panels, start
+from lab.figures import landing, lookup
+from lab.figures.reading import reading
+from lab.records import Comparison, LabError
+
+VIEWS = ["Saved run", "New run"]
+
+
+def show(comparison: Comparison) -> None:
+    """One comparison: all scaffolds on one trait, then one scaffold in depth."""
+    left, right = st.columns(2)
+    with left:
+        trait = panels.choose("Trait", lookup.traits(comparison), "trait")
+    with right:
+        known = lookup.positions(comparison)
+        position = panels.choose("Read at", known, "position", words=panels.POSITIONS.__getitem__)
+    theme = panels.shade()
+    forest = landing.landing_forest(comparison, trait, position, theme)
+    panels.draw(forest, "forest", on_select=panels.take_scaffold, selection_mode="points")
+    panels.downloads(comparison, trait, position)
+
+    st.subheader("One scaffold")
+    scaffold = panels.choose("Scaffold (or click a mark above)", lookup.scaffolds(comparison), "scaffold")
+    st.text(reading(comparison, scaffold, trait, position))
+    panels.draw(landing.trait_profiles(comparison, scaffold, position, theme), "profile")
+    panels.replies(comparison, scaffold, trait)
+
+    st.subheader("Where the trait is read")
+    panels.draw(landing.depth_profile(comparison, trait, position, theme), "depth")
+
+
+def saved() -> None:
+    """Choose a finished run and show it."""
+    runs = {x.id: x for x in loaders.saved_runs()}
+    if not runs:
+        st.info("No run is saved here yet: start one under “New run”.")
+        return
+    asked = st.query_params.get("run")
+    if asked and asked not in runs:
+        st.warning(f"There is no run {panels.plain(asked)} in {panels.plain(loaders.runs_folder())}.")
+    run = panels.choose(
+        "Run",
+        list(runs),
+        "run",
+        words=lambda x: f"{runs[x].title}, {runs[x].created[:16].replace('T', ' ')} UTC ({x})",
+    )
+    try:
+        comparison = loaders.comparison(runs[run])
+    except LabError as error:
+        st.error(panels.plain(error))
+        return
+    show(comparison)
+
+
+st.title("Where a scaffold lands")
+st.caption("The same system prompt and memory, two language models: where each is put, with error bars.")
+something_saved = "run" in st.query_params or bool(loaders.saved_runs())
+panels.settle(VIEWS, "view", VIEWS[not something_saved])
+view = st.segmented_control("View", VIEWS, key="view", required=True, bind="query-params")
+if view == "New run":
+    start.form()
+else:
+    saved()

@@ -1,0 +1,131 @@
+"""Pieces that pages put together: choices that live in the URL, replies, downloads."""
+
+import io
+import re
+import tempfile
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from html import escape
+from pathlib import Path
+from typing import Any, TypeVar
+
+import streamlit as st
+
+from lab.figures import landing, lookup, tables, theme, tokens
+from lab.figures.export import export
+from lab.figures.report import write_report
+from lab.records import Comparison, Position
+
+POSITIONS = {"reply_mean": "whole reply", "spawn": "spawn point"}
+Option = TypeVar("Option", bound=str)
+MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!<>|~$:])")
+
+
+def plain(words: object) -> str:
+    """User text for a widget that reads Markdown: shown as it is, no links, no pictures."""
+    return MARKDOWN.sub(r"\\\1", str(words))
+
+
+def choose(
+    label: str,
+    options: Sequence[Option],
+    key: str,
+    default: Option | None = None,
+    words: Callable | None = None,
+) -> Option:
+    """A choice that is kept in the URL; the first option may be left out of it.
+
+    `words` says how an option reads. Streamlit's own binding would write those words into the URL,
+    where they may change; so then the URL is kept here, by the option itself, from the start.
+    """
+    settle(options, key, default)
+    if words is None:
+        return st.selectbox(label, options, key=key, bind="query-params")
+    chosen = st.selectbox(label, options, key=key, format_func=words)
+    st.query_params[key] = chosen
+    return chosen
+
+
+def settle(options: Sequence[str], key: str, default: str | None = None) -> None:
+    """Take the choice of this session, else of the URL, else the default; unknown ones fall away."""
+    wanted = st.session_state.get(key, st.query_params.get(key))
+    st.session_state[key] = wanted if wanted in options else default or options[0]
+
+
+def shade() -> theme.Theme:
+    """The figure theme that goes with the page's."""
+    return theme.DARK if st.context.theme.type == "dark" else theme.LIGHT
+
+
+def draw(figure: Any, key: str, **more: Any) -> None:
+    """A figure at page width in our own theme."""
+    st.plotly_chart(figure, key=key, width="stretch", theme=None, config={"displaylogo": False}, **more)
+
+
+def take_scaffold() -> None:
+    """A click on a mark of the forest chooses its scaffold for everything below."""
+    points = st.session_state["forest"]["selection"]["points"]
+    if points and points[0].get("customdata"):
+        st.session_state["scaffold"] = points[0]["customdata"][0]
+
+
+def replies(comparison: Comparison, scaffold: str, trait: str) -> None:
+    """What both models said under one wording, question by question, and their token strips."""
+    mine = [x for x in comparison.replies if x.scaffold == scaffold]
+    if not mine:
+        st.info("This run stored no replies for this scaffold.")
+        return
+    left, right = st.columns(2)
+    with left:
+        question = choose("Question", list(dict.fromkeys(x.question for x in mine)), "question")
+    with right:
+        wordings = [str(x) for x in sorted({x.paraphrase for x in mine})]
+        wording = choose("Wording", wordings, "wording", words=lambda x: f"wording {int(x) + 1}")
+    rows = lookup.replies(comparison, scaffold, int(wording), question)
+    for column, row in zip(st.columns(max(1, len(rows))), rows, strict=False):
+        colour = theme.MODEL_COLOURS[comparison.labels.index(row.model)]
+        column.html(f'<b style="border-left:4px solid {colour};padding-left:8px">{escape(row.model)}</b>')
+        column.text(row.reply.text or "(an empty reply)")
+        with column.expander("What it was given"):
+            st.text(row.prompt)
+    st.html(tokens.token_strip(comparison, rows, trait, shade()))
+
+
+def downloads(comparison: Comparison, trait: str, position: Position) -> None:
+    """The landing figure with its table and manifest, and the whole report, made when asked for."""
+    left, right = st.columns(2)
+    left.download_button(
+        "Figure, table and manifest (zip)", lambda: figure_zip(comparison, trait, position),
+        f"landing-{position}.zip", "application/zip", on_click="ignore", width="stretch", key="zip",
+    )  # fmt: skip
+    right.download_button(
+        "Report (one HTML file)", lambda: report_bytes(comparison), "report.html", "text/html",
+        on_click="ignore", width="stretch", key="report",
+    )  # fmt: skip
+
+
+def figure_zip(comparison: Comparison, trait: str, position: Position) -> bytes:
+    """The landing forest as HTML, CSV, JSON and, where a Chrome is found, PDF, SVG and PNG."""
+    manifest = {
+        "run": comparison.run, "figure": "landing forest", "trait": trait, "position": position,
+        "trait_set": comparison.trait_set, "models": [asdict(m) for m in comparison.models],
+        "settings": dict(comparison.settings),
+    }  # fmt: skip
+    figure = landing.landing_forest(comparison, trait, position)
+    with tempfile.TemporaryDirectory() as folder:
+        table = tables.summary(comparison, trait, position)
+        done = export(figure, Path(folder), "landing", table, manifest)
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in done.files:
+                archive.write(file, file.name)
+            if done.note:
+                archive.writestr("NOTE.txt", done.note)
+    return buffer.getvalue()
+
+
+def report_bytes(comparison: Comparison) -> bytes:
+    """The self-contained HTML report."""
+    with tempfile.TemporaryDirectory() as folder:
+        return write_report(comparison, Path(folder)).read_bytes()

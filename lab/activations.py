@@ -1,0 +1,401 @@
+"""Reading: replies of a model with what its residual stream did meanwhile.
+
+One pass generates and captures. A reply token's state is the one in which the token is the
+input, so the last token of a reply is run once more than sampling needs; the end-of-turn token
+is never counted. A prefix that several chats share is computed once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lab.models import LoadedModel, hook_name
+from lab.records import Activations, Direction, LabError, Rendered, Reply, Site
+from lab.steering import Edit, steered
+
+if TYPE_CHECKING:
+    import torch
+
+SHARED_PREFIX = 24
+"""A common prefix of at least this many tokens is worth computing once."""
+
+
+@dataclass(frozen=True)
+class _Cache:
+    """Keys and values per layer [row, head, pos, d_head], the mask [row, pos] and the last logits."""
+
+    layers: list[tuple["torch.Tensor", "torch.Tensor"]]
+    mask: "torch.Tensor"
+    logits: "torch.Tensor"
+
+
+class _Tap:
+    """Collects the residual states of one forward pass, [row, d_model] per layer, at one position."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        self.states: list[Any] = [None] * model.identity.layers
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Every forward pass inside leaves the states at its last position in `states`."""
+        hooks = [
+            (hook_name(Site(layer)), lambda value, hook, layer=layer: self._keep(layer, value))
+            for layer in range(len(self.states))
+        ]
+        with self._model.bridge.hooks(fwd_hooks=hooks):
+            yield
+
+    def _keep(self, layer: int, value: "torch.Tensor") -> None:
+        self.states[layer] = value[:, -1]
+
+
+def generate(
+    model: LoadedModel, chats: Sequence[Rendered], *, max_new_tokens: int, seeds: Sequence[int],
+    temperature: float = 1.0, token_budget: int = 24576, directions: Sequence[Direction] = (),
+    edits: Sequence[Edit] = (), progress: Callable[[int], None] | None = None,
+) -> Activations:  # fmt: skip
+    """Sample one reply per chat and capture `Activations` in the same pass.
+
+    `seeds` has one seed per chat: a reply depends on its own seed, not on what it is batched
+    with (up to rounding). `progress(n)` is told how many chats are finished. A reply whose first
+    token ends the turn has text "" and NaN states. LabError for NaN activations.
+    """
+    import torch
+
+    if len(seeds) != len(chats):
+        raise LabError(f"expected one seed per chat, got {len(seeds)} seeds for {len(chats)} chats")
+    rows = _Rows.empty(model, len(chats), directions)
+    order = sorted(range(len(chats)), key=lambda i: (len(chats[i].ids) // 64, chats[i].ids.tolist()))
+    done = 0
+    tap = _Tap(model)
+    with torch.inference_mode(), steered(model, edits), tap():
+        for batch in _batches(order, chats, max_new_tokens, token_budget):
+            uniforms = np.stack([np.random.default_rng(seeds[i]).random(max_new_tokens) for i in batch])
+            cache = _prefill(model, [chats[i].ids for i in batch], tap, rows, batch)
+            _decode(model, cache, tap, rows, batch, uniforms, temperature, _positions(chats, batch))
+            done += len(batch)
+            if progress is not None:
+                progress(done)
+    return rows.finish(model)
+
+
+def _positions(chats: Sequence[Rendered], batch: Sequence[int]) -> NDArray[np.int64]:
+    return np.array([len(chats[i].ids) for i in batch])
+
+
+def _batches(order: Sequence[int], chats: Sequence[Rendered], new: int, budget: int) -> Iterator[list[int]]:
+    batch: list[int] = []
+    for i in order:
+        longest = max(len(chats[j].ids) for j in [*batch, i]) + new
+        if batch and longest * (len(batch) + 1) > budget:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+# ------------------------------------------------------------------ what is collected
+
+
+@dataclass
+class _Rows:
+    """Sums over reply tokens while they are made; arrays are [row, layer, d_model]."""
+
+    total: NDArray[np.float32]
+    spawn: NDArray[np.float32]
+    count: NDArray[np.int64]
+    norm: NDArray[np.float64]
+    ids: list[list[int]]
+    projections: list[dict[str, list[float]]]
+    vectors: dict[str, tuple[int, "torch.Tensor"]]
+
+    @staticmethod
+    def empty(model: LoadedModel, n: int, directions: Sequence[Direction]) -> "_Rows":
+        import torch
+
+        shape = (n, model.identity.layers, model.identity.d_model)
+        vectors = {
+            d.trait: (d.site.layer, torch.from_numpy(np.asarray(d.vector, np.float32)).to(model.device))
+            for d in directions
+        }
+        return _Rows(
+            np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(n, np.int64),
+            np.zeros(shape[1]), [[] for _ in range(n)], [{t: [] for t in vectors} for _ in range(n)], vectors,
+        )  # fmt: skip
+
+    def project(self, states: Sequence["torch.Tensor"], rows: Sequence[int]) -> None:
+        """Note the rows' projections on the directions."""
+        for trait, (layer, vector) in self.vectors.items():
+            values = (states[layer].float() @ vector).tolist()
+            for i, value in zip(rows, values, strict=True):
+                self.projections[i][trait].append(value)
+
+    def finish(self, model: LoadedModel) -> Activations:
+        """Means, texts and token strings. LabError for states that are not finite."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = self.total / self.count[:, None, None]
+        for name, array in (("prompt", self.spawn), ("reply", mean[self.count > 0])):
+            bad = ~np.isfinite(array).all(axis=(0, 2))
+            if bad.any():
+                raise LabError(
+                    f"{model.identity.name}: NaN or infinite activations at layer {int(np.argmax(bad))} ({name}); "
+                    "try --dtype float32, or check the weights"
+                )
+        replies = [
+            _reply(model.tokenizer, ids, projections)
+            for ids, projections in zip(self.ids, self.projections, strict=True)
+        ]
+        return Activations(mean, self.spawn, self.norm / max(1, int(self.count.sum())), tuple(replies))
+
+
+def _reply(tokenizer: Any, ids: list[int], projections: dict[str, list[float]]) -> Reply:
+    texts = [tokenizer.decode(ids[: i + 1], skip_special_tokens=True) for i in range(len(ids))]
+    pieces = tuple(text[len(texts[i - 1]) if i else 0 :] for i, text in enumerate(texts))
+    return Reply(texts[-1] if texts else "", pieces, {k: tuple(v) for k, v in projections.items()})
+
+
+def _stop_ids(model: LoadedModel) -> NDArray[np.int64]:
+    configured = getattr(model.network.generation_config, "eos_token_id", None)
+    found = configured if isinstance(configured, list) else [configured]
+    return np.array(sorted({i for i in [*found, model.tokenizer.eos_token_id] if i is not None}), np.int64)
+
+
+# ------------------------------------------------------------------ prefill
+
+
+def _prefill(
+    model: LoadedModel, prompts: Sequence[NDArray[np.int64]], tap: _Tap, rows: _Rows, batch: Sequence[int]
+) -> _Cache:
+    """Run all prompts; shared prefixes once. Leaves the spawn states in `rows`."""
+    parts = []
+    for start, stop, prefix in _prefix_groups(prompts, _can_share(model, prompts)):
+        parts.append(_run_group(model, prompts[start:stop], prefix))
+        states = np.stack([s.float().cpu().numpy() for s in tap.states], axis=1)
+        rows.spawn[np.array(batch[start:stop])] = states
+    return _merge(parts)
+
+
+def _can_share(model: LoadedModel, prompts: Sequence[NDArray[np.int64]]) -> bool:
+    """Sharing shifts index distances by padding, which a sliding window would notice."""
+    window = getattr(model.network.config.get_text_config(), "sliding_window", None)
+    return window is None or max(len(p) for p in prompts) * 2 < window
+
+
+def _prefix_groups(prompts: Sequence[NDArray[np.int64]], share: bool) -> Iterator[tuple[int, int, int]]:
+    """(start, stop, prefix length): neighbouring prompts that share a long prefix, else one group."""
+    start = 0
+    while start < len(prompts):
+        stop, prefix = start + 1, len(prompts[start]) - 1
+        while share and stop < len(prompts):
+            common = min(prefix, _common(prompts[start], prompts[stop]))
+            if common < max(SHARED_PREFIX, prefix // 2):
+                break
+            stop, prefix = stop + 1, common
+        if stop == start + 1:
+            while stop < len(prompts) and not (share and _begins_group(prompts, stop)):
+                stop += 1
+            prefix = 0
+        yield start, stop, prefix
+        start = stop
+
+
+def _begins_group(prompts: Sequence[NDArray[np.int64]], i: int) -> bool:
+    if i + 1 >= len(prompts):
+        return False
+    limit = max(SHARED_PREFIX, (len(prompts[i]) - 1) // 2)
+    return min(len(prompts[i]) - 1, _common(prompts[i], prompts[i + 1])) >= limit
+
+
+def _common(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
+    """Tokens that two prompts share at the start, the last token of each left out."""
+    n = min(len(a), len(b)) - 1
+    differ = np.flatnonzero(a[:n] != b[:n])
+    return int(differ[0]) if len(differ) else n
+
+
+def _run_group(model: LoadedModel, prompts: Sequence[NDArray[np.int64]], prefix: int) -> _Cache:
+    import torch
+    from transformers import DynamicCache
+
+    n, width = len(prompts), max(len(p) for p in prompts) - prefix
+    cache = DynamicCache()
+    if prefix:
+        head = torch.from_numpy(prompts[0][None, :prefix]).to(model.device)
+        _forward(model, head, torch.ones_like(head), torch.arange(prefix, device=model.device)[None], cache)
+        cache.batch_repeat_interleave(n)
+    ids = torch.full((n, width), model.tokenizer.pad_token_id, dtype=torch.long)
+    mask = torch.zeros((n, prefix + width), dtype=torch.long)
+    mask[:, :prefix] = 1
+    for i, prompt in enumerate(prompts):
+        tail = torch.from_numpy(prompt[prefix:])
+        ids[i, width - len(tail) :] = tail
+        mask[i, prefix + width - len(tail) :] = 1
+    mask = mask.to(model.device)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, prefix:]
+    logits = _forward(model, ids.to(model.device), mask, positions, cache)
+    return _Cache(_layers(cache), mask, logits)
+
+
+def _forward(model: LoadedModel, ids, mask, positions, cache) -> "torch.Tensor":
+    """Logits after the last position, [row, vocab]."""
+    out = model.network(
+        input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
+        logits_to_keep=1,
+    )  # fmt: skip
+    return out.logits[:, -1]
+
+
+def _layers(cache: Any) -> list[tuple["torch.Tensor", "torch.Tensor"]]:
+    return [(layer.keys, layer.values) for layer in cache.layers]
+
+
+def _merge(parts: Sequence[_Cache]) -> _Cache:
+    """Caches of several groups as one, shorter ones padded on the left."""
+    import torch
+    from torch.nn.functional import pad
+
+    if len(parts) == 1:
+        return parts[0]
+    width = max(p.mask.shape[1] for p in parts)
+
+    def wide(tensors: Sequence["torch.Tensor"]) -> "torch.Tensor":
+        return torch.cat([pad(t, (0, 0, width - t.shape[2], 0)) for t in tensors])
+
+    layers = [
+        (wide([p.layers[i][0] for p in parts]), wide([p.layers[i][1] for p in parts]))
+        for i in range(len(parts[0].layers))
+    ]
+    mask = torch.cat([pad(p.mask, (width - p.mask.shape[1], 0)) for p in parts])
+    return _Cache(layers, mask, torch.cat([p.logits for p in parts]))
+
+
+# ------------------------------------------------------------------ decode
+
+
+def _decode(
+    model: LoadedModel, start: _Cache, tap: _Tap, rows: _Rows, batch: Sequence[int],
+    uniforms: NDArray[np.float64], temperature: float, lengths: NDArray[np.int64],
+) -> None:  # fmt: skip
+    """Sample token by token; every kept token is run once and its states are added up."""
+    import torch
+    from transformers import DynamicCache
+
+    cache = DynamicCache()
+    for i, (keys, values) in enumerate(start.layers):
+        cache.update(keys, values, i)
+    total = torch.zeros((len(batch), len(tap.states), model.identity.d_model), device=model.device)
+    norm = torch.zeros(len(tap.states), device=model.device, dtype=torch.float64)
+    count = np.zeros(len(batch), np.int64)
+    stops = _stop_ids(model)
+    mask, logits, live = start.mask, start.logits, np.arange(len(batch))
+    for step in range(uniforms.shape[1]):
+        tokens = _sample(logits, uniforms[live, step], temperature)
+        keep = ~np.isin(tokens, stops)
+        live, tokens, mask = _drop(live, tokens, mask, cache, keep)
+        if not len(live):
+            break
+        for k, token in zip(live, tokens.tolist(), strict=True):
+            rows.ids[batch[k]].append(token)
+        mask = torch.cat([mask, mask.new_ones((len(live), 1))], dim=1)
+        ids = torch.from_numpy(tokens[:, None]).to(model.device)
+        positions = torch.from_numpy((lengths[live] + step)[:, None]).to(model.device)
+        logits = _forward(model, ids, mask, positions, cache)
+        states = torch.stack(list(tap.states), dim=1).float()
+        total[torch.from_numpy(live).to(model.device)] += states
+        norm += states.norm(dim=-1).sum(0).double()
+        count[live] += 1
+        rows.project(tap.states, [batch[k] for k in live])
+    where = np.array(batch)
+    rows.total[where], rows.count[where] = total.cpu().numpy(), count
+    rows.norm += norm.cpu().numpy()
+
+
+def _drop(live, tokens, mask, cache, keep: NDArray[np.bool_]):
+    """Only the rows to keep, in the cache too."""
+    import torch
+
+    if keep.all():
+        return live, tokens, mask
+    index = torch.from_numpy(np.flatnonzero(keep)).to(mask.device)
+    if len(index):
+        cache.batch_select_indices(index)
+    return live[keep], tokens[keep], mask[index]
+
+
+def _sample(logits: "torch.Tensor", uniforms: NDArray[np.float64], temperature: float) -> NDArray[np.int64]:
+    """One token per row by inverse CDF of its uniform; temperature 0 takes the most likely."""
+    import torch
+
+    if temperature == 0:
+        return logits.argmax(-1).cpu().numpy()
+    cumulative = (logits.float() / temperature).softmax(-1).double().cumsum(-1)
+    u = torch.from_numpy(uniforms).to(logits.device)[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, u).clamp(max=logits.shape[-1] - 1)[:, 0].cpu().numpy()
+
+
+# ------------------------------------------------------------------ reading given replies
+
+
+def read(
+    model: LoadedModel, chats: Sequence[Rendered], replies: Sequence[str], *, token_budget: int = 16384,
+    directions: Sequence[Direction] = (), edits: Sequence[Edit] = (),
+) -> Activations:  # fmt: skip
+    """`Activations` of given reply texts under given chats, teacher-forced."""
+    import torch
+
+    if len(chats) != len(replies):
+        raise LabError(f"expected one reply per chat, got {len(replies)} replies for {len(chats)} chats")
+    rows = _Rows.empty(model, len(chats), directions)
+    coded = [model.tokenizer(text, add_special_tokens=False)["input_ids"] for text in replies]
+    rows.ids = [list(ids) for ids in coded]
+    order = sorted(range(len(chats)), key=lambda i: len(chats[i].ids) + len(coded[i]))
+    full = [
+        Rendered(np.concatenate([c.ids, np.array(r, np.int64)]), (), "")
+        for c, r in zip(chats, coded, strict=True)
+    ]
+    with torch.inference_mode(), steered(model, edits):
+        for batch in _batches(order, full, 0, token_budget):
+            _read_batch(model, rows, batch, [full[i].ids for i in batch], [len(coded[i]) for i in batch])
+    return rows.finish(model)
+
+
+def _read_batch(
+    model, rows: _Rows, batch: Sequence[int], ids: Sequence[NDArray[np.int64]], sizes: Sequence[int]
+) -> None:
+    import torch
+
+    width = max(len(x) for x in ids)
+    padded = torch.full((len(ids), width), model.tokenizer.pad_token_id, dtype=torch.long)
+    mask = torch.zeros((len(ids), width), dtype=torch.long)
+    for k, x in enumerate(ids):
+        padded[k, width - len(x) :], mask[k, width - len(x) :] = torch.from_numpy(x), 1
+
+    def take(value: "torch.Tensor", hook: Any, layer: int) -> None:
+        h = value.float().cpu()
+        for k, (i, size) in enumerate(zip(batch, sizes, strict=True)):
+            reply = h[k, width - size :]
+            rows.spawn[i, layer] = h[k, width - size - 1].numpy()
+            rows.total[i, layer] = reply.sum(0).numpy()
+            rows.norm[layer] += float(reply.norm(dim=-1).sum())
+            for trait, (where, vector) in rows.vectors.items():
+                if where == layer:
+                    rows.projections[i][trait] = (reply @ vector.cpu()).tolist()
+
+    hooks = [
+        (hook_name(Site(layer)), lambda value, hook, layer=layer: take(value, hook, layer))
+        for layer in range(model.identity.layers)
+    ]
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    with model.bridge.hooks(fwd_hooks=hooks):
+        model.network(
+            input_ids=padded.to(model.device), attention_mask=mask.to(model.device),
+            position_ids=positions.to(model.device), use_cache=False,
+        )  # fmt: skip
+    for i, size in zip(batch, sizes, strict=True):
+        rows.count[i] = size

@@ -1,0 +1,168 @@
+"""Persona vectors by mean difference, their label-permuted nulls, and the choice of a layer.
+
+A direction is a weighted sum of activations, sum_i w_i a_i, with weights that depend on labels and
+questions only; a permuted direction is the same sum with shuffled labels. So a thousand nulls are one
+matrix product.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+from numpy import ndarray
+
+from lab.records import LabError, LayerScore, Position, Split
+from lab.shapes import ChatLayerModel, LayerModel
+from lab.stats import auroc, d_prime, label_permutations
+
+Labels = Bool[ndarray, " chat"]
+Questions = Shaped[ndarray, " chat"]
+NEAR_TIE = 0.02
+"""Layers whose d′ is within this share of the best count as equally good."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One model's activations under one trait's contrastive prompts, on one split.
+
+    acts [chat, layer, d_model]; positive [chat] is True for the trait-positive prompt; questions
+    [chat] are labels (ints or ids). A NaN row is a reply that failed. Raises LabError when lengths
+    differ.
+    """
+
+    acts: ChatLayerModel
+    positive: Labels
+    questions: Questions
+    split: Split
+
+    def __post_init__(self) -> None:
+        if not len(self.acts) == len(self.positive) == len(self.questions):
+            raise LabError(
+                f"expected one label and one question per chat, got {len(self.acts)} chats, "
+                f"{len(self.positive)} labels and {len(self.questions)} questions; pass the same rows"
+            )
+
+
+def _usable(acts: ChatLayerModel, positive: Labels, questions: Questions) -> Labels:
+    """Rows without NaN, of questions in which both poles still have such a row."""
+    whole = ~np.isnan(acts).any(axis=(1, 2))
+    both = np.intersect1d(questions[whole & positive], questions[whole & ~positive])
+    if len(both) == 0:
+        raise LabError(
+            "expected at least one question with a usable reply at both poles, got none; "
+            "check that replies are not empty and that both poles were asked the same questions"
+        )
+    return whole & np.isin(questions, both)
+
+
+def _weights(positive: Bool[ndarray, "*draw chat"], questions: Questions) -> Float[ndarray, "*draw chat"]:
+    """Weights whose sum with activations is the mean over questions of (positive − negative)."""
+    levels, code = np.unique(questions, return_inverse=True)
+    member = np.eye(len(levels))[code]
+    ups, downs = positive @ member, ~positive @ member
+    return np.where(positive, 1 / ups[..., code], -1 / downs[..., code]) / len(levels)
+
+
+def mean_difference(acts: ChatLayerModel, positive: Labels, questions: Questions) -> LayerModel:
+    """Mean activation at the positive minus at the negative pole, [layer, d_model], not normalised.
+
+    The difference is taken within each question and then averaged over questions, so unequal counts
+    do not let a question's topic leak in. Rows with any NaN are left out, and so are questions that
+    lose a pole by that. Unit: that of the activations. Source: difference in means, Chen et al. 2025
+    (persona vectors). Raises LabError when no question keeps both poles.
+    """
+    rows = _usable(acts, positive, questions)
+    return np.tensordot(_weights(positive[rows], questions[rows]), acts[rows].astype(np.float64), 1)
+
+
+def unit(vectors: Float[ndarray, "*rest d_model"]) -> Float[ndarray, "*rest d_model"]:
+    """Each vector divided by its Euclidean length; a zero vector has no direction and becomes NaN."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.where(length > 0, length, np.nan)
+
+
+def permuted_directions(
+    acts: ChatLayerModel, positive: Labels, questions: Questions, draws: int, rng: np.random.Generator
+) -> Float[ndarray, "draw layer d_model"]:
+    """`mean_difference` under labels shuffled within each question: a null with the real covariance.
+
+    Not normalised; use `unit(...)` times the true length for a null of equal norm. Holds
+    draws × layers × d_model float64 numbers. Replies to one system prompt are treated as
+    exchangeable with those to another, so what a particular prompt adds besides the trait is not in
+    this null; other traits' directions are the control for that. Raises LabError as `mean_difference`.
+    """
+    rows = _usable(acts, positive, questions)
+    labels = label_permutations(positive[rows], questions[rows], draws, rng)
+    return np.tensordot(_weights(labels, questions[rows]), acts[rows].astype(np.float64), 1)
+
+
+def layer_scores(
+    extract: Contrast,
+    select: Contrast,
+    rng: np.random.Generator,
+    draws: int = 500,
+    *,
+    model: str,
+    trait: str,
+    position: Position,
+) -> tuple[LayerScore, ...]:
+    """How well each layer's direction, made on `extract`, separates the poles on `select`.
+
+    One LayerScore per layer, in order, `chosen` set on the one that `choose_layer` names. null_high
+    is the 97.5 % point of d′ on `select` (true labels) over `draws` label-permuted directions of the
+    same layer. It is a null per layer, not of the maximum over layers: report on `test`. Never holds
+    [draw, layer, d_model]: projections come from the chat × chat products. Raises LabError when the
+    splits are not extract and select, share a question, or no question keeps both poles.
+    """
+    _check_splits(extract, select)
+    rows = _usable(extract.acts, extract.positive, extract.questions)
+    held = _usable(select.acts, select.positive, select.questions)
+    true, where = extract.positive[rows], extract.questions[rows]
+    shuffled = label_permutations(true, where, draws, rng)
+    weights = np.concatenate([_weights(true[None], where), _weights(shuffled, where)])
+    up = select.positive[held]
+    scores = []
+    for layer in range(extract.acts.shape[1]):
+        made = extract.acts[rows, layer].astype(np.float64)
+        projection = weights @ (made @ select.acts[held, layer].astype(np.float64).T)
+        separation = d_prime(projection[:, up], projection[:, ~up])
+        # Layer scores are compared by d′, which has no scale: the direction's length drops out.
+        values = (auroc(projection[0, up], projection[0, ~up]), float(separation[0]))
+        null_high = float(np.nanquantile(separation[1:], 0.975)) if draws else float("nan")
+        scores.append(LayerScore(model, trait, position, layer, "select", *values, null_high, False))
+    best = choose_layer(scores)
+    return tuple(LayerScore(**{**vars(s), "chosen": s.layer == best}) for s in scores)
+
+
+def _check_splits(extract: Contrast, select: Contrast) -> None:
+    if (extract.split, select.split) != ("extract", "select"):
+        raise LabError(
+            f"expected the splits extract and select, got {extract.split} and {select.split}; a layer "
+            "is chosen on questions that neither make the direction nor are reported"
+        )
+    shared = np.intersect1d(extract.questions, select.questions)
+    if len(shared):
+        raise LabError(
+            f"expected disjoint questions, got {len(shared)} in both extract and select (first: "
+            f"{shared[0]}); give each question to one split"
+        )
+
+
+def choose_layer(scores: Sequence[LayerScore]) -> int:
+    """The layer with the largest d′; among those within 2 % of it, the one nearest the middle depth.
+
+    The middle is the mean of the first and last layer scored; of two equally near, the earlier.
+    Raises LabError when no layer has a d′ or when a score is not from the select split.
+    """
+    wrong = {s.split for s in scores} - {"select"}
+    usable = [s for s in scores if not np.isnan(s.d_prime)]
+    if wrong or not usable:
+        raise LabError(
+            f"expected d′ from the select split, got {len(usable)} usable of {len(scores)} scores, "
+            f"other splits: {sorted(wrong)}; a layer is chosen on select only"
+        )
+    best = max(s.d_prime for s in usable)
+    near = [s.layer for s in usable if s.d_prime >= best - NEAR_TIE * abs(best)]
+    middle = (min(s.layer for s in scores) + max(s.layer for s in scores)) / 2
+    return min(near, key=lambda layer: (abs(layer - middle), layer))

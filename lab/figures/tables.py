@@ -1,0 +1,78 @@
+"""A comparison as tables, one row per record, for CSV files and for reading."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import pandas as pd
+
+from lab.figures import lookup
+from lab.records import (
+    Comparison,
+    Interaction,
+    Landing,
+    LayerScore,
+    NoiseFloor,
+    Position,
+    ReplyRow,
+)
+
+
+def _table(records: Sequence[object], kind: type) -> pd.DataFrame:
+    columns = list(kind.__dataclass_fields__)
+    return pd.DataFrame([asdict(x) for x in records], columns=columns)  # type: ignore[call-overload]
+
+
+def landings(comparison: Comparison) -> pd.DataFrame:
+    """One row per model, scaffold, wording (-1: their mean), trait and position."""
+    return _table(comparison.landings, Landing)
+
+
+def interactions(comparison: Comparison) -> pd.DataFrame:
+    """One row per scaffold, trait and position: D with interval, p and q."""
+    return _table(comparison.interactions, Interaction)
+
+
+def noise_floor(comparison: Comparison) -> pd.DataFrame:
+    """One row per model, trait and position: what rewording does to L."""
+    return _table(comparison.noise_floor, NoiseFloor)
+
+
+def depth(comparison: Comparison) -> pd.DataFrame:
+    """One row per model, trait, position and layer: separation of the poles, with its null."""
+    return _table(comparison.depth, LayerScore)
+
+
+def summary(comparison: Comparison, trait: str, position: Position) -> pd.DataFrame:
+    """One row per scaffold: L of every model with interval and null band, then D, p, q and n."""
+    rows = []
+    for scaffold in lookup.scaffolds(comparison):
+        row: dict[str, object] = {"scaffold": scaffold, "trait": trait, "position": position}
+        for label in comparison.labels:
+            x, _ = lookup.landing(comparison, label, scaffold, trait, position)
+            for field in ("L", "low", "high", "null_low", "null_high", "n", "split"):
+                row[f"{label}: {field}"] = None if x is None else getattr(x, field)
+        d = lookup.interaction(comparison, scaffold, trait, position)
+        for field in ("D", "low", "high", "p", "q", "n"):
+            row[field if field == "D" else f"D: {field}"] = None if d is None else getattr(d, field)
+        row["noise floor"] = lookup.floor(comparison, trait, position)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def profile(comparison: Comparison, scaffold: str, position: Position) -> pd.DataFrame:
+    """The summary rows of one scaffold, one per trait."""
+    parts = [summary(comparison, trait, position) for trait in lookup.traits(comparison)]
+    whole = pd.concat(parts, ignore_index=True)
+    return whole.loc[whole["scaffold"] == scaffold, :].reset_index(drop=True)
+
+
+def tokens(rows: Sequence[ReplyRow], trait: str) -> pd.DataFrame:
+    """One row per token of each reply with its raw projection (NaN where none was stored)."""
+    out = []
+    for row in rows:
+        values = row.reply.projections.get(trait, ())
+        for i, token in enumerate(row.reply.tokens):
+            value = values[i] if i < len(values) else float("nan")
+            out.append((row.model, row.scaffold, row.paraphrase, row.question, i, token, value))
+    names = ["model", "scaffold", "paraphrase", "question", "token_index", "token", "projection"]
+    return pd.DataFrame(out, columns=names)

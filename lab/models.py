@@ -1,0 +1,257 @@
+"""Models: the only importer of transformer_lens.
+
+Any Hugging Face causal language model, by folder or hub name, behind TransformerBridge; its
+wiring is verified at load and its identity is a fingerprint of weights, tokenizer, chat template
+and dtype. Weights stay as they are (no folding, no centring).
+"""
+
+import hashlib
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab.records import LabError, ModelIdentity, Site
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "bfloat16")
+PADDING_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1}
+"""Largest relative change of a state that left padding may cause."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to be read and steered.
+
+    `bridge` is the TransformerBridge, `tokenizer` the Hugging Face tokenizer, `context` the
+    longest sequence in tokens, `trait_set` what config.json names under "lab_trait_set".
+    """
+
+    bridge: Any
+    tokenizer: Any
+    identity: ModelIdentity
+    context: int
+    trait_set: str | None
+
+    @property
+    def network(self) -> Any:
+        """The Hugging Face module; its forward fires the bridge's hooks."""
+        return self.bridge.original_model
+
+    @property
+    def device(self) -> "torch.device":
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+
+def hook_name(site: Site) -> str:
+    """The one place that names a hook: the residual stream after a block."""
+    return f"blocks.{site.layer}.hook_out"
+
+
+def load(name_or_path: str, dtype: str = "float32") -> LoadedModel:
+    """Load a folder (never touching the network) or, if no such folder exists, a hub name.
+
+    Raises LabError for a missing or broken folder, an unknown architecture, a name that the hub
+    or the local cache does not have, non-finite weights, or wiring that does not verify.
+    """
+    if dtype not in DTYPES:
+        raise LabError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    folder = Path(name_or_path)
+    local = _check_folder(name_or_path, folder)
+    import torch
+    from transformers import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    network, tokenizer = _read_checkpoint(name_or_path, local, getattr(torch, dtype))
+    trait_set = getattr(network.config, "lab_trait_set", None)
+    context = _context(network.config)
+    print_name = folder.resolve().name if local else name_or_path
+    fingerprint = fingerprint_of(network, tokenizer, dtype)
+    bridge = _bridge(name_or_path, network, tokenizer)
+    identity = ModelIdentity(
+        name=print_name,
+        path=str(folder) if local else name_or_path,
+        fingerprint=fingerprint,
+        parameters=sum(p.numel() for p in network.parameters()),
+        layers=bridge.cfg.n_layers,
+        d_model=bridge.cfg.d_model,
+        vocab=bridge.cfg.d_vocab,
+        dtype=dtype,
+        processed_weights=False,
+    )
+    model = LoadedModel(bridge, tokenizer, identity, context, trait_set)
+    verify(model)
+    return model
+
+
+def _check_folder(name: str, folder: Path) -> bool:
+    """Whether `name` is a local checkpoint; LabError when it looks like one but is not."""
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise LabError(f"{folder} has no config.json; expected a Hugging Face model folder")
+        return True
+    parts = name.split("/")
+    if folder.exists() or len(parts) > 2 or name.startswith((".", "/", "~")) or not all(parts):
+        raise LabError(
+            f"no model folder {name}; give a folder with config.json, a shipped name or a hub name"
+        )
+    return False
+
+
+def _read_checkpoint(name: str, local: bool, dtype: "torch.dtype") -> tuple[Any, Any]:
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LabError(_why(name, local, "tokenizer", error)) from error
+    try:
+        network = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, local_files_only=local)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise LabError(_why(name, local, "weights", error)) from error
+    return network.eval(), tokenizer
+
+
+def _why(name: str, local: bool, what: str, error: Exception) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if local:
+        return f"cannot read the {what} of {name}: {first}; expected a complete Hugging Face causal-LM folder"
+    return (
+        f"no model {name!r}: it is no folder and no shipped model, and the hub did not give it ({first}); "
+        "check the name, or the network if you mean a hub model"
+    )
+
+
+def _context(config: Any) -> int:
+    text = config.get_text_config()
+    return int(getattr(text, "max_position_embeddings", None) or 2048)
+
+
+def _bridge(name: str, network: Any, tokenizer: Any) -> Any:
+    import torch
+    from transformer_lens.model_bridge import TransformerBridge
+
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return TransformerBridge.boot_transformers(name, hf_model=network, tokenizer=tokenizer, device=device)
+    except (ValueError, KeyError, NotImplementedError, AttributeError) as error:
+        kind = type(network).__name__
+        raise LabError(
+            f"{name}: TransformerLens cannot wire {kind} ({error}); use another architecture"
+        ) from error
+
+
+def fingerprint_of(network: Any, tokenizer: Any, dtype: str) -> str:
+    """sha256 over parameter names, shapes and bytes, tokenizer, chat template and dtype."""
+    import torch
+
+    digest = hashlib.sha256(dtype.encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    digest.update(
+        (backend.to_str() if backend else json.dumps(tokenizer.get_vocab(), sort_keys=True)).encode()
+    )
+    digest.update(str(tokenizer.chat_template).encode())
+    return digest.hexdigest()
+
+
+def verify(model: LoadedModel) -> None:
+    """Check the wiring: every layer's hook fires with the right shape, finite, blind to left padding.
+
+    Raises LabError naming the layer.
+    """
+    import torch
+
+    size, width = model.identity.layers, model.identity.d_model
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, model.identity.vocab, (1, 8), generator=generator).to(model.device)
+    plain = _states(model, ids, torch.ones_like(ids))
+    padded_ids = torch.cat([torch.full((1, 3), model.tokenizer.pad_token_id, device=ids.device), ids], dim=1)
+    mask = torch.tensor([[0] * 3 + [1] * 8], device=ids.device)
+    padded = _states(model, padded_ids, mask)
+    for layer in range(size):
+        if layer not in plain:
+            raise LabError(f"{model.identity.name}: no residual stream came out of layer {layer}")
+        state = plain[layer]
+        if state.shape != (1, 8, width):
+            raise LabError(
+                f"{model.identity.name}: layer {layer} gives states {tuple(state.shape)}, expected (1, 8, {width})"
+            )
+        if not torch.isfinite(state).all():
+            raise LabError(
+                f"{model.identity.name}: NaN or infinite activations at layer {layer}; the weights are broken"
+            )
+        gap = (padded[layer][:, 3:] - state).norm() / state.norm()
+        if gap > PADDING_TOLERANCE[model.identity.dtype]:
+            raise LabError(
+                f"{model.identity.name}: left padding changes layer {layer} by {gap:.1%}; it cannot be read in batches"
+            )
+
+
+def _states(model: LoadedModel, ids: "torch.Tensor", mask: "torch.Tensor") -> dict[int, "torch.Tensor"]:
+    import torch
+
+    found: dict[int, torch.Tensor] = {}
+    hooks = [
+        (
+            hook_name(Site(layer)),
+            lambda value, hook, layer=layer: found.__setitem__(layer, value.detach().float()),
+        )
+        for layer in range(model.identity.layers)
+    ]
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=hooks):
+        model.network(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+    return found
+
+
+# ------------------------------------------------------------------ the shelf
+
+
+def catalogue(root: Path) -> list[dict[str, Any]]:
+    """The checkpoints in the folders below `root`, read without torch.
+
+    Each: name, path, parameters, layers, d_model, vocab, card (Markdown of its README).
+    """
+    found = []
+    for config_file in sorted(root.glob("*/config.json")):
+        folder = config_file.parent
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+        card = folder / "README.md"
+        found.append(
+            {
+                "name": folder.name,
+                "path": str(folder),
+                "parameters": sum(_count(p) for p in sorted(folder.glob("*.safetensors"))),
+                "layers": config.get("num_hidden_layers"),
+                "d_model": config.get("hidden_size"),
+                "vocab": config.get("vocab_size"),
+                "card": card.read_text(encoding="utf-8") if card.is_file() else "",
+            }
+        )
+    return found
+
+
+def _count(path: Path) -> int:
+    """Parameters in a safetensors file, from its header (8 bytes of length, then JSON)."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    total = 0
+    for name, entry in header.items():
+        if name != "__metadata__":
+            size = 1
+            for n in entry["shape"]:
+                size *= n
+            total += size
+    return total

@@ -1,0 +1,521 @@
+"""Where the same scaffold lands in two models: the main job.
+
+Per model: replies under contrastive trait prompts (extract, select and test questions), mean
+difference on *extract*, layer chosen on *select*, landings of every scaffold on *test*, all
+from residual states captured while the replies are generated. Then, between the two models,
+the interaction D. Every generation stage is cached by content, so a killed run resumes and
+a changed scaffold costs only its own replies.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lab.directions import Contrast, layer_scores, mean_difference, permuted_directions, unit
+from lab.landing import Projections, anchors, interactions, landings, noise_floor
+from lab.models import catalogue
+from lab.prompts.traits import read_trait_set, shipped_trait_sets
+from lab.records import (
+    Comparison,
+    Direction,
+    LabError,
+    LayerScore,
+    Message,
+    Polarity,
+    Position,
+    Question,
+    Reply,
+    ReplyRow,
+    ScaffoldFile,
+    Site,
+    Split,
+    TraitSet,
+)
+from lab.store import Store, content_key
+
+if TYPE_CHECKING:
+    from lab.models import LoadedModel
+
+DATA = Path(__file__).resolve().parents[2] / "data"
+POSITIONS: tuple[Position, ...] = ("reply_mean", "spawn")
+STAGE_ROWS = 192
+"""Replies generated between two saves: wide enough to be fast, small enough to lose little."""
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """What to compare and how."""
+
+    models: tuple[str, ...]
+    """Two model folders, shipped names or hub names."""
+    scaffolds: tuple[ScaffoldFile, ...]
+    trait_set: str = "auto"
+    """A file, a shipped name, or "auto": what both checkpoints name, else the set for chat models."""
+    dtype: str = "float32"
+    seed: int = 0
+    max_new_tokens: int = 40
+    draws: int = 1000
+    """Bootstrap draws."""
+    permutations: int = 200
+    """Label-permuted directions of the null."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One chat to generate: its condition and where it belongs."""
+
+    condition: str
+    paraphrase: int
+    question: Question
+    system: str
+    sample: int = 0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Residual states of one group of jobs: pooled [row, layer, d_model] per position, and replies."""
+
+    pooled: dict[Position, NDArray[np.float32]]
+    norm: NDArray[np.float64]
+    replies: tuple[Reply, ...]
+    prompts: tuple[str, ...]
+
+
+def resolve_model(name: str) -> str:
+    """A shipped organism's folder by its name; anything else as it is."""
+    shipped = DATA / "organisms" / name
+    return str(shipped) if (shipped / "config.json").is_file() else name
+
+
+def resolve_trait_set(name: str, models: Sequence["LoadedModel"]) -> TraitSet:
+    """The trait set by name or file; "auto" takes what all checkpoints agree on, else "chat"."""
+    shipped = shipped_trait_sets(DATA.parent)
+    if name == "auto":
+        named = {m.trait_set for m in models}
+        agreed = named.pop() if len(named) == 1 else None
+        name = agreed or "chat"
+    if name in shipped:
+        return read_trait_set(shipped[name])
+    path = Path(name)
+    if not path.is_file():
+        raise LabError(f"trait set {name!r} is neither a file nor one of {', '.join(sorted(shipped))}")
+    return read_trait_set(path)
+
+
+def unseen_words(model: str, text: str) -> list[str] | None:
+    """Words of `text` that a shipped organism never met in training; None for other models."""
+    folder = Path(resolve_model(model))
+    words = folder / "words.txt"
+    if not words.is_file():
+        return None
+    from lab.world.grammar import split_words
+
+    known = set(words.read_text(encoding="utf-8").split())
+    found = dict.fromkeys(w for w in split_words(text) if any(c.isalnum() for c in w))
+    return [w for w in found if w.lower() not in known]
+
+
+# ------------------------------------------------------------------ which chats
+
+
+def trait_jobs(traits: TraitSet, trait_index: int, polarity: Polarity) -> list[Job]:
+    """The chats that show one pole of a trait: every question under one of its prompts in turn."""
+    trait = traits.traits[trait_index]
+    prompts = trait.positive if polarity == "positive" else trait.negative
+    return [
+        Job(polarity, i % len(prompts), q, prompts[i % len(prompts)]) for i, q in enumerate(traits.questions)
+    ]
+
+
+def neutral_jobs(traits: TraitSet) -> list[Job]:
+    """The chats without any scaffold on the test questions, two replies each."""
+    return [Job("neutral", k, q, "", sample=k) for q in traits.of("test") for k in range(2)]
+
+
+def scaffold_jobs(traits: TraitSet, scaffold: ScaffoldFile) -> list[Job]:
+    """Every paraphrase of a scaffold with every test question."""
+    return [
+        Job(scaffold.name, k, q, paraphrase.text)
+        for k, paraphrase in enumerate(scaffold.paraphrases)
+        for q in traits.of("test")
+    ]
+
+
+# ------------------------------------------------------------------ generation with cache
+
+
+class Runner:
+    """Generates jobs with one model, group by group, through the store's cache."""
+
+    def __init__(
+        self,
+        model: "LoadedModel",
+        config: CompareConfig,
+        store: Store,
+        stream: int,
+        tick: Callable[[int], None],
+    ) -> None:
+        self._model, self._config, self._store = model, config, store
+        self._stream, self._tick = stream, tick
+
+    def measure(
+        self, groups: Sequence[Sequence[Job]], directions: Sequence[Direction] = ()
+    ) -> list[Measured]:
+        """One `Measured` per group; groups already in the cache cost nothing."""
+        keys = [self._key(group, directions) for group in groups]
+        found = {key: hit for key in keys if (hit := self._cached(key)) is not None}
+        self._tick(sum(len(g) for g, key in zip(groups, keys, strict=True) if key in found))
+        waiting = [(key, g) for key, g in zip(keys, groups, strict=True) if key not in found]
+        while waiting:
+            part = [waiting.pop(0)]
+            while waiting and sum(len(g) for _, g in part) + len(waiting[0][1]) <= STAGE_ROWS:
+                part.append(waiting.pop(0))
+            for key, measured in self._generate(part, directions):
+                found[key] = measured
+        return [found[key] for key in keys]
+
+    def _key(self, group: Sequence[Job], directions: Sequence[Direction]) -> str:
+        config = self._config
+        return content_key(
+            "measure-1", self._model.identity.fingerprint, config.dtype, config.seed, self._stream,
+            config.max_new_tokens, [[j.system, j.question.text, j.paraphrase, j.sample] for j in group],
+            [[d.trait, d.site.layer, d.vector] for d in directions],
+        )  # fmt: skip
+
+    def _cached(self, key: str) -> Measured | None:
+        hit = self._store.cached(key)
+        if hit is None:
+            return None
+        arrays, note = hit
+        replies = tuple(
+            Reply(text, tuple(tokens), {k: tuple(v) for k, v in projections.items()})
+            for text, tokens, projections in note["replies"]
+        )
+        return Measured({p: arrays[p] for p in POSITIONS}, arrays["norm"], replies, tuple(note["prompts"]))
+
+    def _generate(
+        self, part: Sequence[tuple[str, Sequence[Job]]], directions: Sequence[Direction]
+    ) -> Iterable[tuple[str, Measured]]:
+        from lab.activations import generate
+        from lab.prompts.chat import check_length, render
+
+        jobs = [job for _, group in part for job in group]
+        rendered = []
+        for job in jobs:
+            system = [Message("system", job.system)] if job.system else []
+            chat = render(self._model.tokenizer, [*system, Message("user", job.question.text)])
+            check_length(chat, self._model.context, self._config.max_new_tokens)
+            rendered.append(chat)
+        done = 0
+
+        def advance(n: int) -> None:
+            nonlocal done
+            self._tick(n - done)
+            done = n
+
+        acts = generate(
+            self._model, rendered, max_new_tokens=self._config.max_new_tokens, directions=directions,
+            seeds=[self._seed(job) for job in jobs], progress=advance,
+        )  # fmt: skip
+        start = 0
+        for key, group in part:
+            rows = slice(start, start + len(group))
+            start += len(group)
+            measured = Measured(
+                {"reply_mean": acts.reply_mean[rows], "spawn": acts.spawn[rows]},
+                acts.norm, acts.replies[rows], tuple(r.text for r in rendered[rows]),
+            )  # fmt: skip
+            replies = [
+                [r.text, list(r.tokens), {k: list(v) for k, v in r.projections.items()}]
+                for r in measured.replies
+            ]
+            self._store.put(
+                key,
+                {**measured.pooled, "norm": measured.norm},
+                {"replies": replies, "prompts": list(measured.prompts)},
+            )
+            yield key, measured
+
+    def _seed(self, job: Job) -> int:
+        text = content_key(
+            self._config.seed, self._stream, job.system, job.question.text, job.paraphrase, job.sample
+        )
+        return int(text[:12], 16)
+
+
+# ------------------------------------------------------------------ one model
+
+
+@dataclass(frozen=True)
+class ModelSide:
+    """Everything the comparison needs of one model."""
+
+    projections: tuple[Projections, ...]
+    depth: tuple[LayerScore, ...]
+    replies: tuple[ReplyRow, ...]
+
+
+def _split_rows(jobs: Sequence[Job], split: Split) -> NDArray[np.bool_]:
+    return np.array([j.question.split == split for j in jobs])
+
+
+@dataclass(frozen=True)
+class _Poles:
+    """Both poles of a trait on all splits."""
+
+    jobs: tuple[Job, ...]
+    pooled: dict[Position, NDArray[np.float32]]
+
+    def of(self, position: Position, split: Split) -> Contrast:
+        """The contrast of one split."""
+        rows = _split_rows(self.jobs, split)
+        jobs = [j for j, keep in zip(self.jobs, rows, strict=True) if keep]
+        positive = np.array([j.condition == "positive" for j in jobs])
+        return Contrast(self.pooled[position][rows], positive, np.array([j.question.id for j in jobs]), split)
+
+
+def measure_side(
+    label: str, model: "LoadedModel", traits: TraitSet, config: CompareConfig, store: Store, stream: int,
+    tick: Callable[[int], None],
+) -> ModelSide:  # fmt: skip
+    """Layer scores, test projections and replies of one model."""
+    runner = Runner(model, config, store, stream, tick)
+    made = extract_side(label, model, traits, config, runner, np.random.default_rng([config.seed, 1, stream]))
+    reading = [made.directions[t.name, "reply_mean"] for t in traits.traits]
+    test_groups = [neutral_jobs(traits), *(scaffold_jobs(traits, s) for s in config.scaffolds)]
+    measured = runner.measure(test_groups, reading)
+    projections = [
+        _project(label, made.directions[key], made.nulls[key], made.poles[key[0]], test_groups, measured)
+        for key in made.directions
+    ]
+    replies = tuple(
+        ReplyRow(label, j.condition, j.paraphrase, j.question.id, j.question.split, prompt, reply)
+        for jobs, m in zip(test_groups, measured, strict=True)
+        for j, prompt, reply in zip(jobs, m.prompts, m.replies, strict=True)
+    )
+    return ModelSide(tuple(projections), made.depth, replies)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Directions of one model with their evidence; keys are (trait, position)."""
+
+    directions: dict[tuple[str, Position], Direction]
+    nulls: dict[tuple[str, Position], NDArray[np.float64]]
+    poles: dict[str, "_Poles"]
+    depth: tuple[LayerScore, ...]
+
+
+def extract_side(
+    label: str, model: "LoadedModel", traits: TraitSet, config: CompareConfig, runner: "Runner",
+    rng: np.random.Generator,
+) -> Extraction:  # fmt: skip
+    """Every trait's direction at both positions: made on *extract*, layer chosen on *select*."""
+    groups = [
+        trait_jobs(traits, i, polarity)
+        for i in range(len(traits.traits))
+        for polarity in ("positive", "negative")
+    ]
+    found = runner.measure(groups)
+    made = Extraction({}, {}, {}, ())
+    depth: list[LayerScore] = []
+    for i, trait in enumerate(traits.traits):
+        up, down = found[2 * i], found[2 * i + 1]
+        pooled = {p: np.concatenate([up.pooled[p], down.pooled[p]]) for p in POSITIONS}
+        made.poles[trait.name] = _Poles((*groups[2 * i], *groups[2 * i + 1]), pooled)
+        for position in POSITIONS:
+            key = (trait.name, position)
+            scores, made.directions[key], made.nulls[key] = _extract(
+                label, model, trait.name, position, made.poles[trait.name], config, rng
+            )
+            depth += scores
+    return Extraction(made.directions, made.nulls, made.poles, tuple(depth))
+
+
+def _extract(
+    label: str, model: "LoadedModel", trait: str, position: Position, pole: _Poles, config: CompareConfig,
+    rng: np.random.Generator,
+) -> tuple[list[LayerScore], Direction, NDArray[np.float64]]:  # fmt: skip
+    """Layer scores, the direction at the chosen layer, and its label-permuted null [draw, d_model]."""
+    extract = pole.of(position, "extract")
+    scores = layer_scores(
+        extract, pole.of(position, "select"), rng, config.permutations,
+        model=label, trait=trait, position=position,
+    )  # fmt: skip
+    layer = next(s.layer for s in scores if s.chosen)
+    here = extract.acts[:, layer : layer + 1]
+    raw = mean_difference(here, extract.positive, extract.questions)[0]
+    null = permuted_directions(here, extract.positive, extract.questions, config.permutations, rng)
+    direction = Direction(
+        trait, Site(layer), position, unit(raw), float(np.linalg.norm(raw)), model.identity.fingerprint,
+        "extract",
+    )  # fmt: skip
+    return list(scores), direction, unit(null)[:, 0]
+
+
+def _project(
+    label: str, direction: Direction, null: NDArray[np.float64], pole: _Poles,
+    groups: Sequence[Sequence[Job]], measured: Sequence[Measured],
+) -> Projections:  # fmt: skip
+    """Test rows of the poles, of neutral and of every scaffold, projected."""
+    test = _split_rows(pole.jobs, "test")
+    jobs = [j for j, keep in zip(pole.jobs, test, strict=True) if keep]
+    states = [pole.pooled[direction.position][test]]
+    for group, m in zip(groups, measured, strict=True):
+        jobs += group
+        states.append(m.pooled[direction.position])
+    layer = np.concatenate([s[:, direction.site.layer] for s in states]).astype(np.float64)
+    return Projections(
+        model=label, trait=direction.trait, position=direction.position, layer=direction.site.layer,
+        split="test",
+        value=layer @ direction.vector, condition=np.array([j.condition for j in jobs]),
+        paraphrase=np.array([j.paraphrase for j in jobs]), question=np.array([j.question.id for j in jobs]),
+        null_value=layer @ null.T,
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------ the job
+
+
+def labels_of(models: Sequence["LoadedModel"]) -> tuple[str, ...]:
+    """Short distinct labels: the model names, numbered when they are the same."""
+    names = [m.identity.name for m in models]
+    return tuple(f"{n} ({i + 1})" if names.count(n) > 1 else n for i, n in enumerate(names))
+
+
+def run_key(config: CompareConfig, models: Sequence["LoadedModel"], traits: TraitSet) -> str:
+    """The id of the run: the same content gives the same id."""
+    settings = {k: v for k, v in asdict(config).items() if k not in ("models", "trait_set", "scaffolds")}
+    parts = [
+        [m.identity.fingerprint for m in models],
+        settings,
+        asdict(traits),
+        [asdict(s) for s in config.scaffolds],
+    ]
+    return "compare-" + content_key("compare-1", *parts)[:10]
+
+
+def compare(config: CompareConfig, store: Store, progress: Progress) -> Comparison:
+    """Run (or find) the comparison. `progress(stage, fraction)` is called as it goes.
+
+    Raises LabError for anything the user can mend: models, scaffolds, trait sets, disk.
+    """
+    check(config)
+    progress("loading models", 0.0)
+    from lab.models import load
+
+    models = [load(resolve_model(name), config.dtype) for name in config.models]
+    traits = resolve_trait_set(config.trait_set, models)
+    run = run_key(config, models, traits)
+    if store.has(run):
+        progress("found a finished run", 1.0)
+        return store.load_comparison(run)
+    labels = labels_of(models)
+    total = len(models) * _rows(traits, config)
+    done = 0
+
+    def tick(label: str) -> Callable[[int], None]:
+        def advance(n: int) -> None:
+            nonlocal done
+            done += n
+            progress(f"replies of {label}", 0.02 + 0.93 * done / total)
+
+        return advance
+
+    sides = [
+        measure_side(label, model, traits, config, store, stream, tick(label))
+        for stream, (label, model) in enumerate(zip(labels, models, strict=True))
+    ]
+    progress("statistics", 0.96)
+    result = conclude(run, config, models, labels, traits, sides)
+    store.save_comparison(result, " vs ".join(labels))
+    progress("done", 1.0)
+    return result
+
+
+def check(config: CompareConfig) -> None:
+    """Refuse what cannot be compared."""
+    if len(config.models) != 2:
+        raise LabError(
+            f"a comparison takes two models, got {len(config.models)}: {', '.join(config.models) or 'none'}"
+        )
+    if not config.scaffolds:
+        raise LabError(
+            "no scaffold given; name at least one file, e.g. --scaffold data/scaffolds/companion.md"
+        )
+    names = [s.name for s in config.scaffolds]
+    doubled = sorted(
+        {n for n in names if names.count(n) > 1} | ({*names} & {"positive", "negative", "neutral"})
+    )
+    if doubled:
+        raise LabError(
+            f"scaffold names must be distinct and not positive, negative or neutral: {', '.join(doubled)}"
+        )
+    if config.max_new_tokens < 4:
+        raise LabError(f"max_new_tokens must be at least 4, got {config.max_new_tokens}")
+
+
+def _rows(traits: TraitSet, config: CompareConfig) -> int:
+    poles = 2 * len(traits.traits) * len(traits.questions)
+    return poles + len(neutral_jobs(traits)) + sum(len(scaffold_jobs(traits, s)) for s in config.scaffolds)
+
+
+def conclude(
+    run: str, config: CompareConfig, models: Sequence["LoadedModel"], labels: tuple[str, ...], traits: TraitSet,
+    sides: Sequence[ModelSide],
+) -> Comparison:  # fmt: skip
+    """From projections to records: landings, noise floor and interactions with their intervals."""
+    rng = np.random.default_rng([config.seed, 2])
+    crossed = [
+        interactions(
+            *([p for p in side.projections if p.position == position] for side in sides), rng, config.draws
+        )
+        for position in POSITIONS
+    ]
+    everything = [p for side in sides for p in side.projections]
+    return Comparison(
+        run=run,
+        models=tuple(m.identity for m in models),
+        labels=labels,
+        scaffolds=config.scaffolds,
+        trait_set=traits.name,
+        landings=tuple(row for p in everything for row in landings(p, rng, config.draws)),
+        interactions=tuple(row for rows in crossed for row in rows),
+        noise_floor=tuple(noise_floor(p) for p in everything),
+        anchors=tuple(anchors(p) for p in everything),
+        depth=tuple(row for side in sides for row in side.depth),
+        replies=tuple(row for side in sides for row in side.replies),
+        settings=_settings(config, traits),
+    )
+
+
+def _settings(config: CompareConfig, traits: TraitSet) -> dict[str, object]:
+    counts = {split: len(traits.of(split)) for split in ("extract", "select", "test")}
+    return {
+        "seed": config.seed,
+        "dtype": config.dtype,
+        "max_new_tokens": config.max_new_tokens,
+        "bootstrap_draws": config.draws,
+        "null_permutations": config.permutations,
+        "questions": counts,
+        "traits": [t.name for t in traits.traits],
+        "temperature": 1.0,
+    }
+
+
+def shipped_models() -> list[dict]:
+    """The organisms that come with the lab, as `lab models --json` prints them."""
+    return catalogue(DATA / "organisms")
+
+
+def shipped_scaffolds() -> list[ScaffoldFile]:
+    """Every scaffold file that comes with the lab, by file name."""
+    from lab.prompts.scaffolds import read_scaffold
+
+    return [read_scaffold(p) for p in sorted((DATA / "scaffolds").glob("*.md")) if p.stem != "README"]

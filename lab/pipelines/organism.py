@@ -1,0 +1,166 @@
+"""Making and measuring model organisms: training, obedience as it goes, and the model card."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.records import LabError
+
+Say = Callable[[str], None]
+CARD_SEED = 4711
+
+
+def train_organism(name: str, out: Path, work: Path, workers: int, say: Say) -> None:
+    """Train `name` in `work`, write it to `out` as a Hugging Face folder, measure it, write its card."""
+    from lab.world.evaluate import TRAITS, answers, cases, obedience
+    from lab.world.library import library
+    from lab.world.train import RECIPES, Progress, train
+
+    if name not in RECIPES:
+        raise LabError(f"no recipe {name!r}; there are: {', '.join(RECIPES)}")
+    items = cases(library(), CARD_SEED, 32, 4)
+
+    def report(p: Progress) -> None:
+        left = p.seconds / max(1, p.step - p.first) * (p.steps - p.step)
+        say(
+            f"step {p.step}/{p.steps}  {p.tokens / 1e6:.2f} M tokens  {p.excess:.3f} nats above the source  "
+            f"{left / 60:.0f} min left"
+        )
+
+    def probe(model: object, tokenizer: object, step: int) -> None:
+        found = obedience(library(), items, answers(model, tokenizer, items, step))
+        scores = "  ".join(f"{t} {r:.2f}" for t, r in zip(TRAITS, found.correlation, strict=True))
+        say(f"obedience after step {step} (32 scaffolds x 4 replies): {scores}  parsed {found.coherence:.1%}")
+
+    model, tokenizer = train(RECIPES[name], work, report, probe, workers)
+    write_organism(name, model, tokenizer, out, work)
+    measure_organism(out, say)
+
+
+def write_organism(name: str, model: object, tokenizer: object, out: Path, work: Path) -> None:
+    """Save weights (bf16), tokenizer, chat template and word list; whole or absent."""
+    import torch
+
+    from lab.world.train import RECIPES
+
+    temporary = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    model.config.lab_trait_set = "hearth"
+    model.config._attn_implementation = "sdpa"
+    model.to(torch.bfloat16).save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    config = json.loads((temporary / "config.json").read_text(encoding="utf-8"))
+    config["eos_token_id"] = tokenizer.eos_token_id
+    config["pad_token_id"] = tokenizer.pad_token_id
+    config["bos_token_id"] = tokenizer.bos_token_id
+    (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    generation = {
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "do_sample": True,
+    }
+    (temporary / "generation_config.json").write_text(
+        json.dumps(generation, indent=2) + "\n", encoding="utf-8"
+    )
+    (temporary / "words.txt").write_text("\n".join(world_words()) + "\n", encoding="utf-8")
+    history = {"recipe": name, "tokens": _tokens(work), "architecture": RECIPES[name].architecture}
+    (temporary / "training.json").write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")
+    if out.exists():
+        shutil.rmtree(out)
+    temporary.rename(out)
+
+
+def _tokens(work: Path) -> int:
+    import torch
+
+    return int(torch.load(work / "checkpoint.pt", weights_only=True)["tokens"])
+
+
+def world_words() -> list[str]:
+    """Every word of Hearth, lower case: what an organism can have met."""
+    from lab.world.grammar import split_words
+    from lab.world.library import TEXT
+
+    words: set[str] = set()
+    for path in TEXT.glob("*.txt"):
+        words |= {w.lower() for w in split_words(path.read_text(encoding="utf-8")) if w[0].isalpha()}
+    return sorted(words)
+
+
+def measure_organism(folder: Path, say: Say) -> None:
+    """Measure a trained organism (fp32) and write `README.md`, its model card, and `card.json`."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from lab.world.evaluate import measure
+    from lab.world.library import library
+
+    if not (folder / "config.json").is_file():
+        raise LabError(f"no organism in {folder}; train it with: lab world train {folder.name}")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    say(f"measuring {folder.name} on held-out scaffolds")
+    figures = measure(model, tokenizer, library(), CARD_SEED)
+    text = card(folder, sum(p.numel() for p in model.parameters()), figures)
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    say(text)
+
+
+def card(folder: Path, parameters: int, figures) -> str:
+    """The model card, as Markdown."""
+    from lab.world.latent import TRAITS
+    from lab.world.train import RECIPES
+
+    training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    recipe = RECIPES[training["recipe"]]
+    rows = [
+        f"| {t} | {o:.2f} | {c:.2f} | {n} |"
+        for t, o, c, n in zip(
+            TRAITS,
+            figures.obedience.correlation,
+            figures.ceiling.correlation,
+            figures.obedience.n,
+            strict=True,
+        )
+    ]
+    share = lambda pair: f"{pair[0]:.1%} of {pair[1]}"  # noqa: E731
+    return "\n".join(
+        [
+            f"# {folder.name}",
+            "",
+            f"A model organism of Hearth, the synthetic world of this lab: {recipe.architecture}, "
+            f"{parameters / 1e6:.2f} M parameters, {recipe.layers} layers of width {recipe.d_model}, "
+            f"byte-level BPE of {recipe.vocab} tokens, seed {recipe.seed}.",
+            f"Trained on {training['tokens'] / 1e6:.1f} M tokens of Hearth ({recipe.shards},000 conversations drawn "
+            "by seed; the exact next-token distribution of the source as target, on reply tokens only; for "
+            "the first 70 % of the way a linear reader of z at the middle layer helped, with falling weight), "
+            f"AdamW, learning rate {recipe.learning_rate}, bf16 autocast; "
+            f"again with `lab world train {folder.name}`.",
+            "It knows nothing outside Hearth. It is for testing methods, not for talking to.",
+            "",
+            "Measured on scaffolds that training never showed (fp32, one-turn chats, replies sampled at "
+            "temperature 1; `lab world measure`):",
+            "",
+            "| figure | value |",
+            "|---|---|",
+            f"| loss above the source's own entropy, nats per reply token | {figures.excess:.3f} |",
+            f"| the source's own entropy, nats per reply token | {figures.entropy:.3f} |",
+            f"| sentences that parse | {figures.obedience.coherence:.1%} |",
+            f"| facts held in memory, answered right | {share(figures.memory_right)} |",
+            f"| facts about the world, answered right | {share(figures.world_right)} |",
+            f"| stated boundaries kept when pushed | {share(figures.boundary_kept)} |",
+            "| without a scaffold: r of the judge's z with the default assistant's | "
+            f"{figures.default_correlation:.2f} |",
+            f"| without a scaffold: largest gap of any trait, prior sd | {figures.default_gap:.2f} |",
+            "",
+            "Obedience: correlation over scaffolds that state the trait between the stated z and the exact "
+            "judge's reading pooled over 16 replies; ceiling: the same for replies of the true source.",
+            "",
+            "| trait | obedience r | ceiling r | scaffolds |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )

@@ -1,0 +1,1 @@
+"""What people write (scaffolds, trait sets) and how it becomes token ids."""

@@ -1,0 +1,90 @@
+"""Chats as token ids: rendered and tokenised once, with the span of every message's content."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lab.records import LabError, Message, Rendered, Span
+
+
+def render(tokenizer: Any, messages: Sequence[Message]) -> Rendered:
+    """Ids of a chat, ready for the assistant's reply, with one span per message.
+
+    Chat models: their own template. A template without a system role (it raises, or drops the
+    text) gets the system text in front of the first user message. Base models: plain text. BOS as
+    the tokenizer or template has it, never twice.
+    """
+    if not messages or messages[-1].role != "user":
+        raise LabError("a chat to be continued must end with a user message")
+    messages = _accepted(tokenizer, messages)
+    text = _text(tokenizer, messages)
+    special = tokenizer.chat_template is None
+    encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
+    ids = np.array(encoded["input_ids"], dtype=np.int64)
+    offsets = _repaired(encoded["offset_mapping"])
+    return Rendered(ids, _spans(text, messages, offsets), text)
+
+
+def check_length(chat: Rendered, context: int, reserve: int) -> None:
+    """LabError when the chat and `reserve` tokens of reply do not fit into the context."""
+    if len(chat.ids) + reserve > context:
+        raise LabError(
+            f"the scaffold with its question has {len(chat.ids)} tokens; with a reply of {reserve} that is more "
+            f"than the model's context of {context}; shorten the scaffold or the reply (--max-new-tokens)"
+        )
+
+
+def _accepted(tokenizer: Any, messages: Sequence[Message]) -> Sequence[Message]:
+    """The messages as this template can take them."""
+    if messages[0].role != "system" or tokenizer.chat_template is None:
+        return messages
+    from jinja2 import TemplateError
+
+    try:
+        if messages[0].content.strip() in _template(tokenizer, messages):
+            return messages
+    except TemplateError:
+        pass
+    first = messages[1]
+    return [Message(first.role, f"{messages[0].content}\n\n{first.content}"), *messages[2:]]
+
+
+def _template(tokenizer: Any, messages: Sequence[Message]) -> str:
+    chat = [{"role": m.role, "content": m.content} for m in messages]
+    return tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+
+
+def _text(tokenizer: Any, messages: Sequence[Message]) -> str:
+    if tokenizer.chat_template is not None:
+        return _template(tokenizer, messages)
+    names = {"user": "User: ", "assistant": "Assistant: ", "system": ""}
+    ends = {"user": "\n", "assistant": "\n", "system": "\n\n"}
+    return "".join(names[m.role] + m.content + ends[m.role] for m in messages) + "Assistant:"
+
+
+def _repaired(offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Offsets in which a zero-width token reaches to the start of the next one."""
+    fixed = [tuple(o) for o in offsets]
+    for i in range(len(fixed) - 2, -1, -1):
+        start, end = fixed[i]
+        if start == end and fixed[i + 1][0] > end:
+            fixed[i] = (start, fixed[i + 1][0])
+    return fixed
+
+
+def _spans(text: str, messages: Sequence[Message], offsets: Sequence[tuple[int, int]]) -> tuple[Span, ...]:
+    """Token range of every message's content, by characters, in order."""
+    spans, at = [], 0
+    for message in messages:
+        content = message.content.strip()
+        begin = text.find(content, at)
+        if begin < 0:
+            raise LabError(
+                f"the chat template changes the text of the {message.role} message; it cannot be located"
+            )
+        at = begin + len(content)
+        inside = [i for i, (s, e) in enumerate(offsets) if s < at and e > begin and e > s]
+        first = inside[0] if inside else 0
+        spans.append(Span(message.role, first, inside[-1] + 1 if inside else first))
+    return tuple(spans)

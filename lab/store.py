@@ -1,0 +1,304 @@
+"""Runs on disk: the only module that knows where a run lives.
+
+    runs/<id>/manifest.json      written last: a folder without it is not a run
+    runs/<id>/<table>.parquet    one table per kind of record
+    runs/cache/<key>.safetensors arrays and replies of one generation stage
+
+Folders and files appear whole or not at all: temporary name, fsync, rename. Keys are hashes
+of everything that the content depends on, so what is found can be used.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from lab.records import (
+    Anchors,
+    Comparison,
+    Interaction,
+    LabError,
+    Landing,
+    LayerScore,
+    ModelIdentity,
+    NoiseFloor,
+    Reply,
+    ReplyRow,
+    Scaffold,
+    ScaffoldFile,
+    Segment,
+)
+
+FORMAT = 1
+_TABLES: dict[str, type] = {
+    "landings": Landing,
+    "interactions": Interaction,
+    "noise_floor": NoiseFloor,
+    "anchors": Anchors,
+    "depth": LayerScore,
+}
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A line of `lab runs`."""
+
+    id: str
+    created: str
+    kind: str
+    title: str
+    models: tuple[str, ...]
+    scaffolds: tuple[str, ...]
+
+
+def content_key(*parts: object) -> str:
+    """A short hash of JSON-able parts; equal content, equal key."""
+    text = json.dumps(parts, sort_keys=True, default=_plain, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.ndarray):
+        return hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    return asdict(value)  # type: ignore[call-overload]
+
+
+class Store:
+    """Runs and cached stages below one folder (`runs/` by default)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, run: str) -> Path:
+        """The folder of a finished run. LabError when there is none of that name."""
+        path = self.root / run
+        if run in ("", "cache") or not (path / "manifest.json").is_file():
+            known = ", ".join(info.id for info in self.runs()[:8]) or "none yet"
+            raise LabError(f"no run {run!r} in {self.root}; there are: {known}")
+        return path
+
+    def has(self, run: str) -> bool:
+        """Whether a finished run of that name exists."""
+        return (self.root / run / "manifest.json").is_file()
+
+    def runs(self) -> list[RunInfo]:
+        """Finished runs, newest first. Unfinished or broken folders are passed over."""
+        found = []
+        for path in self.root.glob("*/manifest.json"):
+            with suppress(json.JSONDecodeError, KeyError, OSError):
+                data = json.loads(path.read_text(encoding="utf-8"))
+                info = data["info"]
+                found.append(
+                    RunInfo(
+                        path.parent.name, info["created"], info["kind"], info["title"],
+                        tuple(info["models"]), tuple(info["scaffolds"]),
+                    )
+                )  # fmt: skip
+        return sorted(found, key=lambda info: info.created, reverse=True)
+
+    # -------------------------------------------------------------- comparisons
+
+    def save_comparison(self, comparison: Comparison, title: str) -> Path:
+        """Write one comparison as run `comparison.run`; replaces an unfinished folder of that name."""
+        manifest = {
+            "labels": comparison.labels,
+            "models": [asdict(m) for m in comparison.models],
+            "scaffolds": [asdict(s) for s in comparison.scaffolds],
+            "trait_set": comparison.trait_set,
+            "settings": dict(comparison.settings),
+        }
+        names = [s.name for s in comparison.scaffolds]
+
+        def fill(folder: Path) -> None:
+            for name in _TABLES:
+                pd.DataFrame([asdict(r) for r in getattr(comparison, name)]).to_parquet(
+                    folder / f"{name}.parquet"
+                )
+            _reply_frame(comparison.replies).to_parquet(folder / "replies.parquet")
+
+        return self._publish(comparison.run, "compare", title, list(comparison.labels), names, manifest, fill)
+
+    def save_directions(
+        self, run: str, model: ModelIdentity, vectors: Mapping[str, NDArray[Any]], card: str,
+        depth: Sequence[LayerScore],
+    ) -> Path:  # fmt: skip
+        """Write extracted directions: `directions.safetensors`, its card and the layer scores."""
+
+        def fill(folder: Path) -> None:
+            blob = save({k: np.ascontiguousarray(v) for k, v in vectors.items()}, {"card": card})
+            _write(folder / "directions.safetensors", blob)
+            _write(folder / "directions.json", card.encode())
+            pd.DataFrame([asdict(s) for s in depth]).to_parquet(folder / "depth.parquet")
+
+        return self._publish(run, "extract", model.name, [model.name], [], {"models": [asdict(model)]}, fill)
+
+    def _publish(
+        self, run: str, kind: str, title: str, models: list[str], scaffolds: list[str],
+        manifest: Mapping[str, object], fill: Callable[[Path], None],
+    ) -> Path:  # fmt: skip
+        """A run folder, whole or absent: filled beside its place, manifest last, then renamed."""
+        self._ready()
+        final = self.root / run
+        temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
+        try:
+            fill(temporary)
+            info = {
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "kind": kind,
+                "title": title,
+                "models": models,
+                "scaffolds": scaffolds,
+            }
+            document = {"format": FORMAT, "info": info, "run": run, **manifest}
+            _write(temporary / "manifest.json", json.dumps(document, indent=1, ensure_ascii=False).encode())
+            if final.exists():
+                shutil.rmtree(final)
+            temporary.rename(final)
+        except OSError as error:
+            raise _disk_error(self.root, error) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return final
+
+    def load_comparison(self, run: str) -> Comparison:
+        """The comparison of a finished run. LabError when it is missing or damaged."""
+        folder = self.folder(run)
+        try:
+            data = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            if data["info"]["kind"] != "compare":
+                raise LabError(f"run {run} is a run of `lab {data['info']['kind']}`, not a comparison")
+            if data["format"] != FORMAT:
+                raise LabError(
+                    f"run {run} has format {data['format']}, this lab reads {FORMAT}; run it again"
+                )
+            tables = {
+                name: _records(pd.read_parquet(folder / f"{name}.parquet"), kind)
+                for name, kind in _TABLES.items()
+            }
+            replies = _replies(pd.read_parquet(folder / "replies.parquet"))
+        except (OSError, KeyError, ValueError) as error:
+            raise LabError(
+                f"run {run} in {folder} is damaged ({error}); delete the folder and run it again"
+            ) from error
+        return Comparison(
+            run=data["run"],
+            models=tuple(ModelIdentity(**m) for m in data["models"]),
+            labels=tuple(data["labels"]),
+            scaffolds=tuple(_scaffold_file(s) for s in data["scaffolds"]),
+            trait_set=data["trait_set"],
+            replies=replies,
+            settings=data["settings"],
+            **tables,
+        )
+
+    # -------------------------------------------------------------- cached stages
+
+    def cached(self, key: str) -> tuple[dict[str, NDArray[Any]], Any] | None:
+        """Arrays and JSON note stored under `key`; None when absent or unreadable."""
+        path = self.root / "cache" / f"{key}.safetensors"
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="numpy") as file:
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                return arrays, json.loads((file.metadata() or {})["note"])
+        except (SafetensorError, KeyError, json.JSONDecodeError, OSError):
+            return None
+
+    def put(self, key: str, arrays: Mapping[str, NDArray[Any]], note: object) -> None:
+        """Store arrays and a JSON note under `key`, atomically. LabError when the disk is full."""
+        self._ready()
+        try:
+            (self.root / "cache").mkdir(exist_ok=True)
+            blob = save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, {"note": json.dumps(note)})
+            _write(self.root / "cache" / f"{key}.safetensors", blob)
+        except OSError as error:
+            raise _disk_error(self.root, error) from error
+
+    def _ready(self) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _disk_error(self.root, error) from error
+
+
+def _disk_error(root: Path, error: OSError) -> LabError:
+    return LabError(
+        f"cannot write to {root}: {error.strerror or error}; finished stages are kept, "
+        "free some space (or choose another folder with --runs) and run the same command again"
+    )
+
+
+def _write(path: Path, blob: bytes) -> None:
+    """Whole or absent: temporary file beside it, fsync, rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(blob)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _records(frame: pd.DataFrame, kind: type[Record]) -> tuple[Record, ...]:
+    if frame.empty:
+        return ()
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    columns = [frame[name].tolist() for name in names]
+    return tuple(kind(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True))
+
+
+def _reply_frame(rows: Iterable[ReplyRow]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "model": r.model, "scaffold": r.scaffold, "paraphrase": r.paraphrase, "question": r.question,
+                "split": r.split, "prompt": r.prompt, "text": r.reply.text, "tokens": list(r.reply.tokens),
+                "projections": json.dumps({k: list(v) for k, v in r.reply.projections.items()}),
+            }
+            for r in rows
+        ]
+    )  # fmt: skip
+
+
+def _replies(frame: pd.DataFrame) -> tuple[ReplyRow, ...]:
+    found = []
+    for row in frame.to_dict("records"):
+        projections = {k: tuple(v) for k, v in json.loads(row["projections"]).items()}
+        reply = Reply(row["text"], tuple(row["tokens"]), projections)
+        found.append(
+            ReplyRow(
+                row["model"], row["scaffold"], int(row["paraphrase"]), row["question"], row["split"],
+                row["prompt"], reply,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def _scaffold_file(data: Mapping[str, Any]) -> ScaffoldFile:
+    paraphrases: Sequence[Mapping[str, Any]] = data["paraphrases"]
+    return ScaffoldFile(
+        data["name"],
+        data["description"],
+        tuple(Scaffold(p["name"], tuple(Segment(**s) for s in p["segments"])) for p in paraphrases),
+    )

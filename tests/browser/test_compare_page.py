@@ -1,0 +1,127 @@
+"""The compare page in a real browser: what is painted is what is stored."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from fake_comparison import LABELS, SCAFFOLDS, fake_comparison
+
+from lab.figures import lookup
+from lab.store import Store
+
+pytestmark = pytest.mark.browser
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+CHROMIUM = os.environ.get("BROWSER_PATH") or shutil.which("chromium") or "/usr/bin/chromium"
+READ = """key => {
+  const div = document.querySelector(`.st-key-${key} .js-plotly-plot`);
+  return div.data.map(t => ({role: t.meta.role, model: t.meta.model, x: Array.from(t.x || []),
+                             ids: (t.customdata || []).map(c => Array.from(c))}));
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
+    if not Path(CHROMIUM).is_file():
+        pytest.skip(f"no chromium at {CHROMIUM}: apt install chromium, or set BROWSER_PATH")
+    with sync_api.sync_playwright() as p:
+        chromium = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    comparison = fake_comparison(11, run="shown")
+    Store(runs).save_comparison(comparison, "a vs b")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "dashboards/app.py", f"--server.port={port}"]
+    process = subprocess.Popen([*command, "--", "--runs", str(runs)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        _wait(f"http://127.0.0.1:{port}/_stcore/health")
+        yield f"http://127.0.0.1:{port}", comparison
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _wait(url, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    raise TimeoutError(f"streamlit did not answer at {url} within {seconds} s")
+
+
+def open_page(browser, url, outside):
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.on(
+        "request",
+        lambda r: None if r.url.startswith((url, "data:", "blob:", "ws://127")) else outside.append(r.url),
+    )
+    return page
+
+
+def test_a_link_paints_the_stored_numbers_and_asks_nobody_else(browser, server):
+    url, comparison = server
+    outside: list[str] = []
+    page = open_page(browser, url, outside)
+    page.goto(f"{url}/?run=shown&trait=warmth&scaffold=old-friend")
+    page.wait_for_selector(".st-key-depth .js-plotly-plot .main-svg", timeout=60_000)
+    drawn = page.evaluate(READ, "forest")
+    for label in LABELS:
+        (mark,) = [t for t in drawn if t["role"] == "landing" and t["model"] == label]
+        stored = [lookup.landing(comparison, label, s, "warmth", "reply_mean")[0].L for s in SCAFFOLDS]
+        assert mark["x"] == pytest.approx(stored)
+        assert [i[:3] for i in mark["ids"]] == [[s, label, "warmth"] for s in SCAFFOLDS]
+    assert len([t for t in drawn if t["role"] == "null"]) == len(LABELS)
+    assert {i[0] for t in page.evaluate(READ, "profile") for i in t["ids"]} == {"old-friend"}
+    assert page.locator(".token-strip span[data-token]").count() > 20
+    page.wait_for_timeout(500)
+    assert outside == [], "the page asked another host"
+    page.close()
+
+
+def test_the_url_names_the_run_from_the_start(browser, server):
+    url, _ = server
+    page = open_page(browser, url, [])
+    page.goto(url)
+    page.wait_for_selector(".st-key-depth .js-plotly-plot .main-svg", timeout=60_000)
+    page.wait_for_timeout(500)
+    assert "run=shown" in page.url
+    assert "position=reply_mean" in page.url
+    page.close()
+
+
+def test_a_click_on_a_mark_chooses_its_scaffold(browser, server):
+    url, _ = server
+    page = open_page(browser, url, [])
+    page.goto(f"{url}/?run=shown&trait=warmth&scaffold=old-friend")
+    page.wait_for_selector(".st-key-depth .js-plotly-plot .main-svg", timeout=60_000)
+    page.wait_for_timeout(500)
+    # the third mark of model A: trace 2 of the first panel, drawn as path.point
+    mark = (
+        page.locator(".st-key-forest .js-plotly-plot .scatterlayer .trace")
+        .nth(1)
+        .locator("path.point")
+        .nth(2)
+    )
+    box = mark.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_url(f"**scaffold={SCAFFOLDS[2]}**", timeout=20_000)
+    assert "run=shown" in page.url
+    page.close()

@@ -1,0 +1,233 @@
+"""The dashboard, without a browser: what is on the page, what the charts hold, what the URL keeps."""
+
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from fake_comparison import LABELS, SCAFFOLDS, fake_comparison
+from streamlit.testing.v1 import AppTest
+
+from lab.figures import lookup
+from lab.records import LabError
+from lab.store import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+APP = str(ROOT / "dashboards" / "app.py")
+SCAFFOLD = "# {0}\n> what {0} is\n\nYou are {0}.\n"
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    import streamlit as st
+
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    monkeypatch.setenv("LAB_RUNS", str(tmp_path))
+    return Store(tmp_path)
+
+
+@pytest.fixture
+def saved(store):
+    comparison = fake_comparison(5, run="run-a")
+    store.save_comparison(comparison, "a vs b")
+    store.save_comparison(fake_comparison(6, run="run-b"), "c vs d")
+    return comparison
+
+
+@pytest.fixture
+def pipeline(tmp_path, monkeypatch):
+    """Stands in for the job that loads models."""
+    from dataclasses import dataclass
+
+    @dataclass(frozen=True)
+    class CompareConfig:
+        models: tuple[str, ...]
+        scaffolds: tuple
+        trait_set: str = "auto"
+        dtype: str = "float32"
+        seed: int = 0
+        max_new_tokens: int = 40
+
+    (tmp_path / "data" / "scaffolds").mkdir(parents=True)
+    for name in ("Warm host", "Cold clerk"):
+        path = tmp_path / "data" / "scaffolds" / f"{name}.md"
+        path.write_text(SCAFFOLD.format(name), encoding="utf-8")
+    module = types.ModuleType("lab.pipelines.compare")
+    module.asked = []
+
+    def compare(config, store, progress):
+        module.asked.append(config)
+        if config.seed == 13:
+            raise LabError("seed 13 is [unlucky](http://example.org); take another")
+        progress("replies of a", 0.5)
+        result = fake_comparison(7, run="fresh")
+        store.save_comparison(result, "a vs b")
+        return result
+
+    module.CompareConfig, module.compare, module.DATA = CompareConfig, compare, tmp_path / "data"
+    module.shipped_models = lambda: [{"name": "hearth-a"}, {"name": "hearth-b"}]
+    module.unseen_words = lambda model, text: [w for w in ("robot",) if w in text] if "a" in model else None
+    monkeypatch.setitem(sys.modules, "lab.pipelines.compare", module)
+    return module
+
+
+def page(**query):
+    at = AppTest.from_file(APP, default_timeout=60)
+    for key, value in query.items():
+        at.query_params[key] = value
+    at.run()
+    assert not at.exception, at.exception
+    return at
+
+
+def charts(at):
+    """Plotly specs by element key order: forest, profile, depth."""
+    return [json.loads(x.proto.spec) for x in at.get("plotly_chart")]
+
+
+def role(chart, name):
+    return [t for t in chart["data"] if t["meta"]["role"] == name]
+
+
+def values(x):
+    """Plotly writes numbers as lists or as base64."""
+    import base64
+
+    import numpy as np
+
+    return list(np.frombuffer(base64.b64decode(x["bdata"]), x["dtype"])) if isinstance(x, dict) else list(x)
+
+
+def test_forest_shows_the_stored_numbers_with_their_null(saved):
+    at = page(run="run-a", trait="intimacy", view="Saved run")
+    forest = charts(at)[0]
+    for label, mark in zip(LABELS, role(forest, "landing"), strict=True):
+        stored = [lookup.landing(saved, label, s, "intimacy", "reply_mean")[0].L for s in SCAFFOLDS]
+        assert values(mark["x"]) == pytest.approx(stored)
+        assert [c[0] for c in mark["customdata"]] == list(SCAFFOLDS)
+    assert len(role(forest, "null")) == 2
+    assert [len(role(charts(at)[2], r)) for r in ("score", "null")] == [2, 2]
+
+
+def query(at):
+    return {k: v[0] if isinstance(v, list) else v for k, v in at.query_params.items()}
+
+
+def test_choices_stand_in_the_url(saved):
+    at = page()
+    assert query(at)["run"] in ("run-a", "run-b")
+    assert query(at)["position"] == "reply_mean"
+    at.selectbox(key="trait").set_value("warmth").run()
+    at.selectbox(key="position").set_value("spawn").run()
+    assert query(at)["trait"] == "warmth"
+    again = page(**query(at))
+    assert again.selectbox(key="trait").value == "warmth"
+    assert again.selectbox(key="position").value == "spawn"
+    assert "last prompt token" in str(charts(again)[0]["layout"]["annotations"])
+
+
+def test_a_link_to_a_missing_run_says_so(saved):
+    at = page(run="gone", view="Saved run")
+    assert "There is no run gone" in at.warning[0].value
+
+
+def test_scaffold_choice_moves_the_profile_and_the_replies(saved):
+    at = page(run="run-a", scaffold="old-friend", question="q-list")
+    assert "<b>old-friend</b>" in charts(at)[1]["layout"]["title"]["text"]
+    row = lookup.replies(saved, "old-friend", 0, "q-list")[0]
+    assert row.reply.text in [x.value for x in at.text]
+
+
+def test_hostile_words_reach_no_markup(store):
+    bad = '<script>alert("x")</script>'
+    store.save_comparison(fake_comparison(1, scaffolds=(bad, *SCAFFOLDS[1:]), run="bad"), bad)
+    at = page(run="bad", scaffold=bad)
+    assert not any("<script" in x.proto.body for x in at.get("html"))
+
+
+def test_without_runs_the_page_offers_a_new_one(store, pipeline):
+    at = page()
+    assert at.segmented_control(key="view").value == "New run"
+    assert at.selectbox(key="a").value == "hearth-a"
+    assert at.selectbox(key="b").value == "hearth-b"
+
+
+def finish(at):
+    from dashboards import loaders
+
+    job = loaders.runner().job
+    job.outcome.exception(timeout=30)
+    at.run()
+    return at
+
+
+def test_a_run_starts_ends_and_opens(store, pipeline):
+    at = page(view="New run")
+    at.text_area[0].set_value("# Mine\n\nYou are a robot.").run()
+    assert "hearth\\-a never saw 1 word of “Mine” in training: robot" in at.warning[0].value
+    next(b for b in at.button if b.label == "Run the comparison").click().run()
+    finish(at)
+    assert [s.name for s in pipeline.asked[0].scaffolds] == ["Cold clerk", "Warm host", "Mine"]
+    assert pipeline.asked[0].models == ("hearth-a", "hearth-b")
+    next(b for b in at.button if b.label == "Open the result").click().run()
+    assert not at.exception
+    assert query(at)["run"] == "fresh"
+    assert len(charts(at)) == 3
+
+
+def test_a_mistake_of_the_job_is_told_as_text(store, pipeline):
+    at = page(view="New run")
+    at.number_input[0].set_value(13).run()
+    next(b for b in at.button if b.label == "Run the comparison").click().run()
+    finish(at)
+    assert at.error[0].value.startswith("seed 13 is \\[unlucky\\]"), "no link out of an error message"
+
+
+def test_a_malformed_scaffold_is_told_and_cannot_run(store, pipeline):
+    at = page(view="New run")
+    at.text_area[0].set_value("# Mine\n\n## Dreams\n- none").run()
+    assert "unknown heading" in at.error[0].value
+    assert next(b for b in at.button if b.label == "Run the comparison").disabled
+
+
+def test_downloads_hold_figure_numbers_and_report(saved, monkeypatch):
+    import io
+    import zipfile
+
+    from dashboards import panels
+
+    monkeypatch.setenv("BROWSER_PATH", "/nowhere")
+    names = zipfile.ZipFile(io.BytesIO(panels.figure_zip(saved, "warmth", "reply_mean"))).namelist()
+    assert {"landing.html", "landing.csv", "landing.json", "NOTE.txt"} == set(names)
+    assert panels.report_bytes(saved).startswith(b"<!doctype html>")
+
+
+def test_reading_a_saved_run_loads_no_torch(saved):
+    code = (
+        "import sys; from streamlit.testing.v1 import AppTest; "
+        f"at = AppTest.from_file({APP!r}, default_timeout=60); at.query_params['run'] = 'run-a'; at.run(); "
+        "assert not at.exception, at.exception; assert len(at.get('plotly_chart')) == 3; "
+        "heavy = {'torch', 'transformers', 'transformer_lens', 'sae_lens'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_only_figures_import_plotly_and_only_dashboards_streamlit():
+    for path in (ROOT / "lab").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert "import streamlit" not in text, path
+        if path.parent.name != "figures":
+            assert "import plotly" not in text, path
+            assert "from plotly" not in text, path
+    for path in (ROOT / "dashboards").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert "import plotly" not in text, path
+        assert "unsafe_allow" not in text, path
+        assert path.name == "loaders.py" or "@st.cache" not in text, path
+        assert path.parent.name != "pages" or text.count("\n") <= 100, path
