@@ -76,7 +76,9 @@ def generate(
     with torch.inference_mode(), steered(model, edits), tap():
         for batch in _batches(order, chats, max_new_tokens, token_budget):
             uniforms = np.stack([np.random.default_rng(seeds[i]).random(max_new_tokens) for i in batch])
-            cache = _prefill(model, [chats[i].ids for i in batch], tap, rows, batch)
+            prompts = [chats[i].ids for i in batch]
+            share = _can_share(model, prompts, max_new_tokens)
+            cache = _prefill(model, prompts, share, tap, rows, batch)
             _decode(model, cache, tap, rows, batch, uniforms, temperature, _positions(chats, batch))
             done += len(batch)
             if progress is not None:
@@ -144,8 +146,8 @@ class _Rows:
             bad = ~np.isfinite(array).all(axis=(0, 2))
             if bad.any():
                 raise LabError(
-                    f"{model.identity.name}: NaN or infinite activations at layer {int(np.argmax(bad))} ({name}); "
-                    "try --dtype float32, or check the weights"
+                    f"{model.identity.name}: NaN or infinite activations at layer {int(np.argmax(bad))} "
+                    f"({name}); try --dtype float32, or check the weights"
                 )
         replies = [
             _reply(model.tokenizer, ids, projections)
@@ -155,9 +157,13 @@ class _Rows:
 
 
 def _reply(tokenizer: Any, ids: list[int], projections: dict[str, list[float]]) -> Reply:
-    texts = [tokenizer.decode(ids[: i + 1], skip_special_tokens=True) for i in range(len(ids))]
-    pieces = tuple(text[len(texts[i - 1]) if i else 0 :] for i, text in enumerate(texts))
-    return Reply(texts[-1] if texts else "", pieces, {k: tuple(v) for k, v in projections.items()})
+    """The pieces join to the text; a character of several tokens belongs to the last of them."""
+    text, pieces, shown = tokenizer.decode(ids, skip_special_tokens=True), [], 0
+    for i in range(1, len(ids) + 1):
+        whole = tokenizer.decode(ids[:i], skip_special_tokens=True).rstrip("\ufffd") if i < len(ids) else text
+        pieces.append(whole[shown:])
+        shown = max(shown, len(whole))
+    return Reply(text, tuple(pieces), {k: tuple(v) for k, v in projections.items()})
 
 
 def _stop_ids(model: LoadedModel) -> NDArray[np.int64]:
@@ -170,21 +176,22 @@ def _stop_ids(model: LoadedModel) -> NDArray[np.int64]:
 
 
 def _prefill(
-    model: LoadedModel, prompts: Sequence[NDArray[np.int64]], tap: _Tap, rows: _Rows, batch: Sequence[int]
-) -> _Cache:
-    """Run all prompts; shared prefixes once. Leaves the spawn states in `rows`."""
+    model: LoadedModel, prompts: Sequence[NDArray[np.int64]], share: bool, tap: _Tap, rows: _Rows,
+    batch: Sequence[int],
+) -> _Cache:  # fmt: skip
+    """Run all prompts; if `share`, their shared prefixes once. Leaves the spawn states in `rows`."""
     parts = []
-    for start, stop, prefix in _prefix_groups(prompts, _can_share(model, prompts)):
+    for start, stop, prefix in _prefix_groups(prompts, share):
         parts.append(_run_group(model, prompts[start:stop], prefix))
         states = np.stack([s.float().cpu().numpy() for s in tap.states], axis=1)
         rows.spawn[np.array(batch[start:stop])] = states
     return _merge(parts)
 
 
-def _can_share(model: LoadedModel, prompts: Sequence[NDArray[np.int64]]) -> bool:
+def _can_share(model: LoadedModel, prompts: Sequence[NDArray[np.int64]], new: int) -> bool:
     """Sharing shifts index distances by padding, which a sliding window would notice."""
     window = getattr(model.network.config.get_text_config(), "sliding_window", None)
-    return window is None or max(len(p) for p in prompts) * 2 < window
+    return window is None or max(len(p) for p in prompts) * 2 + new < window
 
 
 def _prefix_groups(prompts: Sequence[NDArray[np.int64]], share: bool) -> Iterator[tuple[int, int, int]]:
@@ -300,8 +307,9 @@ def _decode(
         live, tokens, mask = _drop(live, tokens, mask, cache, keep)
         if not len(live):
             break
-        for k, token in zip(live, tokens.tolist(), strict=True):
-            rows.ids[batch[k]].append(token)
+        where = [batch[k] for k in live.tolist()]
+        for row, token in zip(where, tokens.tolist(), strict=True):
+            rows.ids[row].append(token)
         mask = torch.cat([mask, mask.new_ones((len(live), 1))], dim=1)
         ids = torch.from_numpy(tokens[:, None]).to(model.device)
         positions = torch.from_numpy((lengths[live] + step)[:, None]).to(model.device)
@@ -310,9 +318,9 @@ def _decode(
         total[torch.from_numpy(live).to(model.device)] += states
         norm += states.norm(dim=-1).sum(0).double()
         count[live] += 1
-        rows.project(tap.states, [batch[k] for k in live])
-    where = np.array(batch)
-    rows.total[where], rows.count[where] = total.cpu().numpy(), count
+        rows.project(tap.states, where)
+    done = np.array(batch)
+    rows.total[done], rows.count[done] = total.cpu().numpy(), count
     rows.norm += norm.cpu().numpy()
 
 

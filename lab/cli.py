@@ -49,7 +49,14 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, float], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
         task = bar.add_task("starting", total=1.0)
-        yield lambda stage, fraction: bar.update(task, description=stage, completed=fraction)
+        try:
+            yield lambda stage, fraction: bar.update(task, description=stage, completed=fraction)
+        except KeyboardInterrupt:
+            bar.stop()
+            print(
+                "lab: interrupted; what is finished is kept, the same command goes on there", file=sys.stderr
+            )
+            raise typer.Exit(130) from None
 
 
 def _print_json(document: object) -> None:
@@ -285,20 +292,9 @@ def _trait_table(found: "Comparison", trait: str) -> None:
 
 
 def main() -> None:
-    """Entry point: a user's mistake is a message and exit status 2, an interruption 130."""
-    import click
-
+    """Entry point: a user's mistake is a message and exit status 2, never a traceback."""
     try:
-        code = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+        app()
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
-        code = 2
-    except (KeyboardInterrupt, click.Abort):
-        print(
-            "lab: interrupted; finished stages are kept, the same command goes on from there", file=sys.stderr
-        )
-        code = 130
-    sys.exit(code or 0)
+        sys.exit(2)

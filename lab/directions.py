@@ -1,8 +1,8 @@
 """Persona vectors by mean difference, their label-permuted nulls, and the choice of a layer.
 
 A direction is a weighted sum of activations, sum_i w_i a_i, with weights that depend on labels and
-questions only; a permuted direction is the same sum with shuffled labels. So a thousand nulls are one
-matrix product.
+questions only; a null direction is the same sum with the poles swapped in half of the questions. So a
+thousand nulls are one matrix product.
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
+from scipy import stats
 
 from lab.records import LabError, LayerScore, Position, Split
 from lab.shapes import ChatLayerModel, LayerModel
-from lab.stats import auroc, d_prime, label_permutations
+from lab.stats import MIN_CLUSTERS, auroc, d_prime
 
 Labels = Bool[ndarray, " chat"]
 Questions = Shaped[ndarray, " chat"]
@@ -82,19 +83,37 @@ def unit(vectors: Float[ndarray, "*rest d_model"]) -> Float[ndarray, "*rest d_mo
     return vectors / np.where(length > 0, length, np.nan)
 
 
+def _null_weights(
+    positive: Labels, questions: Questions, draws: int, rng: np.random.Generator
+) -> Float[ndarray, "draw chat"]:
+    """Weights of `mean_difference` with the poles swapped in a random half of the questions.
+
+    Balanced on purpose. Freely shuffled signs leave a remainder of the true difference, and where the
+    trait is strong that remainder outweighs the noise, so that after scaling to equal norm the "null"
+    is the true direction again (measured: d′ 56 at the 97.5 % point against 53 of the real one). Of an
+    odd number of questions one, at random, is left out.
+    """
+    levels, code = np.unique(questions, return_inverse=True)
+    half = len(levels) // 2
+    signs = np.repeat([1.0, -1.0, 0.0], [half, half, len(levels) - 2 * half])
+    drawn = rng.permuted(np.tile(signs, (draws, 1)), axis=1)[:, code]
+    return _weights(positive, questions) * drawn * (len(levels) / max(1, 2 * half))
+
+
 def permuted_directions(
     acts: ChatLayerModel, positive: Labels, questions: Questions, draws: int, rng: np.random.Generator
 ) -> Float[ndarray, "draw layer d_model"]:
-    """`mean_difference` under labels shuffled within each question: a null with the real covariance.
+    """`mean_difference` with the poles swapped in a random half of the questions, per draw.
 
-    Not normalised; use `unit(...)` times the true length for a null of equal norm. Holds
+    A null with the real covariance and without the trait: what all questions share cancels. Not
+    normalised; use `unit(...)` times the true length for a null of equal norm. Holds
     draws × layers × d_model float64 numbers. Replies to one system prompt are treated as
     exchangeable with those to another, so what a particular prompt adds besides the trait is not in
     this null; other traits' directions are the control for that. Raises LabError as `mean_difference`.
     """
     rows = _usable(acts, positive, questions)
-    labels = label_permutations(positive[rows], questions[rows], draws, rng)
-    return np.tensordot(_weights(labels, questions[rows]), acts[rows].astype(np.float64), 1)
+    weights = _null_weights(positive[rows], questions[rows], draws, rng)
+    return np.tensordot(weights, acts[rows].astype(np.float64), 1)
 
 
 def layer_scores(
@@ -111,16 +130,16 @@ def layer_scores(
 
     One LayerScore per layer, in order, `chosen` set on the one that `choose_layer` names. null_high
     is the 97.5 % point of d′ on `select` (true labels) over `draws` label-permuted directions of the
-    same layer. It is a null per layer, not of the maximum over layers: report on `test`. Never holds
-    [draw, layer, d_model]: projections come from the chat × chat products. Raises LabError when the
-    splits are not extract and select, share a question, or no question keeps both poles.
+    same layer, widened for few questions (`_null_high`). It is a null per layer, not of the maximum
+    over layers: report on `test`. Never holds [draw, layer, d_model]: projections come from the
+    chat × chat products. Raises LabError when the splits are not extract and select, share a
+    question, or no question keeps both poles.
     """
     _check_splits(extract, select)
     rows = _usable(extract.acts, extract.positive, extract.questions)
     held = _usable(select.acts, select.positive, select.questions)
     true, where = extract.positive[rows], extract.questions[rows]
-    shuffled = label_permutations(true, where, draws, rng)
-    weights = np.concatenate([_weights(true[None], where), _weights(shuffled, where)])
+    weights = np.concatenate([_weights(true[None], where), _null_weights(true, where, draws, rng)])
     up = select.positive[held]
     scores = []
     for layer in range(extract.acts.shape[1]):
@@ -129,10 +148,25 @@ def layer_scores(
         separation = d_prime(projection[:, up], projection[:, ~up])
         # Layer scores are compared by d′, which has no scale: the direction's length drops out.
         values = (auroc(projection[0, up], projection[0, ~up]), float(separation[0]))
-        null_high = float(np.nanquantile(separation[1:], 0.975)) if draws else float("nan")
-        scores.append(LayerScore(model, trait, position, layer, "select", *values, null_high, False))
+        high = _null_high(separation[1:], len(np.unique(where)))
+        scores.append(LayerScore(model, trait, position, layer, "select", *values, high, False))
     best = choose_layer(scores)
     return tuple(LayerScore(**{**vars(s), "chosen": s.layer == best}) for s in scores)
+
+
+def _null_high(separation: Float[ndarray, " draw"], questions: int) -> float:
+    """The 97.5 % point of null d′, times the t over the normal quantile at questions − 1 degrees.
+
+    Balanced nulls scatter as the questions of this one sample did, so their plain quantile treats an
+    estimated spread as known: without a trait d′ passed it in 4 to 7 % of worlds at 16 to 5 questions
+    instead of in 2.5 %; widened, in about 3 % (tests/test_directions.py). NaN below MIN_CLUSTERS
+    questions, where only a handful of balanced patterns exist, and where no null d′ is known.
+    """
+    known = separation[~np.isnan(separation)]
+    if questions < MIN_CLUSTERS or len(known) == 0:
+        return float("nan")
+    widen = stats.t.ppf(0.975, questions - 1) / stats.norm.ppf(0.975)
+    return float(np.quantile(known, 0.975) * widen)
 
 
 def _check_splits(extract: Contrast, select: Contrast) -> None:

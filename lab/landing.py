@@ -26,6 +26,7 @@ from lab.stats import average, benjamini_hochberg, cluster_weights, d_prime, int
 
 ANCHORS = ("negative", "neutral", "positive")
 Table = Float[ndarray, "paraphrase question *draw"]
+Cells = Float[ndarray, "paraphrase question"]
 Weights = Float[ndarray, "draw question"]
 Draws = Float[ndarray, " draw"]
 
@@ -101,7 +102,7 @@ def _relative(p: Projections, values: Float[ndarray, "row *draw"]) -> _Relative:
     return _Relative(*poles, scaffolds)
 
 
-def _mean(table: Float[ndarray, "paraphrase question"], weights: Weights) -> Draws:
+def _mean(table: Cells, weights: Weights) -> Draws:
     """Mean over paraphrases of the weighted mean over the questions that have a value, per draw."""
     known = (~np.isnan(table)).astype(np.float64)
     total, mass = weights @ np.nan_to_num(table).T, weights @ known.T
@@ -179,7 +180,7 @@ def landings(p: Projections, rng: np.random.Generator, draws: int = 1000) -> tup
 
 
 def _landing(
-    p: Projections, key: tuple[str, int], table: Table, null: Table, weights: Weights, units: Draws
+    p: Projections, key: tuple[str, int], table: Cells, null: Table, weights: Weights, units: Draws
 ) -> Landing:
     name, paraphrase = key
     values = _mean(table, weights) / units

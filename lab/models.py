@@ -7,6 +7,7 @@ and dtype. Weights stay as they are (no folding, no centring).
 
 import hashlib
 import json
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,12 +73,13 @@ def load(name_or_path: str, dtype: str = "float32") -> LoadedModel:
     context = _context(network.config)
     print_name = folder.resolve().name if local else name_or_path
     fingerprint = fingerprint_of(network, tokenizer, dtype)
+    parameters = sum(p.numel() for p in network.parameters())  # before the bridge adds biases of zero
     bridge = _bridge(name_or_path, network, tokenizer)
     identity = ModelIdentity(
         name=print_name,
         path=str(folder) if local else name_or_path,
         fingerprint=fingerprint,
-        parameters=sum(p.numel() for p in network.parameters()),
+        parameters=parameters,
         layers=bridge.cfg.n_layers,
         d_model=bridge.cfg.d_model,
         vocab=bridge.cfg.d_vocab,
@@ -91,7 +93,7 @@ def load(name_or_path: str, dtype: str = "float32") -> LoadedModel:
 
 def _check_folder(name: str, folder: Path) -> bool:
     """Whether `name` is a local checkpoint; LabError when it looks like one but is not."""
-    if folder.is_dir():
+    if name and folder.is_dir():
         if not (folder / "config.json").is_file():
             raise LabError(f"{folder} has no config.json; expected a Hugging Face model folder")
         return True
@@ -104,16 +106,22 @@ def _check_folder(name: str, folder: Path) -> bool:
 
 
 def _read_checkpoint(name: str, local: bool, dtype: "torch.dtype") -> tuple[Any, Any]:
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    try:
+    try:  # the libraries below raise nearly anything, bare Exception included
         tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
+            raise ValueError("its files give an empty vocabulary")
+    except Exception as error:
         raise LabError(_why(name, local, "tokenizer", error)) from error
     try:
-        network = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, local_files_only=local)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        both: Any = AutoModelForCausalLM.from_pretrained(
+            name, dtype=dtype, local_files_only=local, output_loading_info=True
+        )
+        network, found = both
+        if found["missing_keys"]:
+            raise ValueError(f"no tensor {', '.join(sorted(found['missing_keys'])[:3])}")
+    except Exception as error:
         raise LabError(_why(name, local, "weights", error)) from error
     return network.eval(), tokenizer
 
@@ -158,9 +166,10 @@ def fingerprint_of(network: Any, tokenizer: Any, dtype: str) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    digest.update(
-        (backend.to_str() if backend else json.dumps(tokenizer.get_vocab(), sort_keys=True)).encode()
-    )
+    words = json.loads(backend.to_str()) if backend else tokenizer.get_vocab()
+    if backend:  # what the last call asked for, not what the tokenizer is
+        words |= {"padding": None, "truncation": None}
+    digest.update(json.dumps(words, sort_keys=True).encode())
     digest.update(str(tokenizer.chat_template).encode())
     return digest.hexdigest()
 
@@ -172,29 +181,27 @@ def verify(model: LoadedModel) -> None:
     """
     import torch
 
-    size, width = model.identity.layers, model.identity.d_model
+    name, width = model.identity.name, model.identity.d_model
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, model.identity.vocab, (1, 8), generator=generator).to(model.device)
     plain = _states(model, ids, torch.ones_like(ids))
     padded_ids = torch.cat([torch.full((1, 3), model.tokenizer.pad_token_id, device=ids.device), ids], dim=1)
     mask = torch.tensor([[0] * 3 + [1] * 8], device=ids.device)
     padded = _states(model, padded_ids, mask)
-    for layer in range(size):
+    for layer in range(model.identity.layers):
         if layer not in plain:
-            raise LabError(f"{model.identity.name}: no residual stream came out of layer {layer}")
+            raise LabError(f"{name}: no residual stream came out of layer {layer}")
         state = plain[layer]
         if state.shape != (1, 8, width):
             raise LabError(
-                f"{model.identity.name}: layer {layer} gives states {tuple(state.shape)}, expected (1, 8, {width})"
+                f"{name}: layer {layer} gives states {tuple(state.shape)}, expected (1, 8, {width})"
             )
         if not torch.isfinite(state).all():
-            raise LabError(
-                f"{model.identity.name}: NaN or infinite activations at layer {layer}; the weights are broken"
-            )
+            raise LabError(f"{name}: NaN or infinite activations at layer {layer}; the weights are broken")
         gap = (padded[layer][:, 3:] - state).norm() / state.norm()
-        if gap > PADDING_TOLERANCE[model.identity.dtype]:
+        if not gap <= PADDING_TOLERANCE[model.identity.dtype]:
             raise LabError(
-                f"{model.identity.name}: left padding changes layer {layer} by {gap:.1%}; it cannot be read in batches"
+                f"{name}: left padding changes layer {layer} by {gap:.1%}; it cannot be read in batches"
             )
 
 
@@ -226,15 +233,18 @@ def catalogue(root: Path) -> list[dict[str, Any]]:
     found = []
     for config_file in sorted(root.glob("*/config.json")):
         folder = config_file.parent
-        config = json.loads(config_file.read_text(encoding="utf-8"))
+        try:
+            config = json.loads(config_file.read_text(encoding="utf-8"))
+        except ValueError:
+            continue
         card = folder / "README.md"
         found.append(
             {
                 "name": folder.name,
                 "path": str(folder),
                 "parameters": sum(_count(p) for p in sorted(folder.glob("*.safetensors"))),
-                "layers": config.get("num_hidden_layers"),
-                "d_model": config.get("hidden_size"),
+                "layers": config.get("num_hidden_layers", config.get("n_layer")),
+                "d_model": config.get("hidden_size", config.get("n_embd")),
                 "vocab": config.get("vocab_size"),
                 "card": card.read_text(encoding="utf-8") if card.is_file() else "",
             }
@@ -243,15 +253,11 @@ def catalogue(root: Path) -> list[dict[str, Any]]:
 
 
 def _count(path: Path) -> int:
-    """Parameters in a safetensors file, from its header (8 bytes of length, then JSON)."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-    total = 0
-    for name, entry in header.items():
-        if name != "__metadata__":
-            size = 1
-            for n in entry["shape"]:
-                size *= n
-            total += size
-    return total
+    """Parameters in a safetensors file, from its header (8 bytes of length, then JSON); 0 if broken."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(length, path.stat().st_size)))
+    except (ValueError, struct.error):
+        return 0
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")

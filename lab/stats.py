@@ -126,21 +126,6 @@ def benjamini_hochberg(p: Float[ndarray, " test"]) -> Float[ndarray, " test"]:
     return q
 
 
-def label_permutations(
-    labels: Shaped[ndarray, " row"],
-    blocks: Shaped[ndarray, " row"],
-    draws: int,
-    rng: np.random.Generator,
-) -> Shaped[ndarray, "draw row"]:
-    """`labels` shuffled within each block, `draws` times; counts per block never change."""
-    shuffled = np.repeat(labels[None], draws, axis=0)
-    for block in np.unique(blocks):
-        rows = np.flatnonzero(blocks == block)
-        order = rng.random((draws, len(rows))).argsort(axis=1)
-        shuffled[:, rows] = labels[rows][order]
-    return shuffled
-
-
 # ------------------------------------------------------------------ separation
 
 

@@ -60,7 +60,8 @@ def edit_hooks(model: LoadedModel, edits: Sequence[Edit]) -> list[tuple[str, obj
         if direction.fingerprint != model.identity.fingerprint:
             raise LabError(
                 f"the direction {direction.trait!r} was made in another model (fingerprint "
-                f"{direction.fingerprint[:12]}, this is {model.identity.fingerprint[:12]}); extract it here first"
+                f"{direction.fingerprint[:12]}, this is {model.identity.fingerprint[:12]}); "
+                "extract it here first"
             )
         dtype = next(model.network.parameters()).dtype
         v = torch.from_numpy(np.asarray(direction.vector, dtype=np.float32)).to(model.device, dtype)

@@ -1,5 +1,6 @@
 """Chats as token ids: rendered and tokenised once, with the span of every message's content."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,15 +24,17 @@ def render(tokenizer: Any, messages: Sequence[Message]) -> Rendered:
     encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
     ids = np.array(encoded["input_ids"], dtype=np.int64)
     offsets = _repaired(encoded["offset_mapping"])
-    return Rendered(ids, _spans(text, messages, offsets), text)
+    headers = _headers(tokenizer, messages)
+    return Rendered(ids, _spans(text, messages, headers, offsets), text)
 
 
 def check_length(chat: Rendered, context: int, reserve: int) -> None:
     """LabError when the chat and `reserve` tokens of reply do not fit into the context."""
     if len(chat.ids) + reserve > context:
         raise LabError(
-            f"the scaffold with its question has {len(chat.ids)} tokens; with a reply of {reserve} that is more "
-            f"than the model's context of {context}; shorten the scaffold or the reply (--max-new-tokens)"
+            f"the scaffold with its question has {len(chat.ids)} tokens; with a reply of {reserve} "
+            f"that is more than the model's context of {context}; shorten the scaffold or the reply "
+            "(--max-new-tokens)"
         )
 
 
@@ -42,12 +45,27 @@ def _accepted(tokenizer: Any, messages: Sequence[Message]) -> Sequence[Message]:
     from jinja2 import TemplateError
 
     try:
-        if messages[0].content.strip() in _template(tokenizer, messages):
+        if _mark(0) in _template(tokenizer, _marked(messages)):
             return messages
     except TemplateError:
         pass
     first = messages[1]
     return [Message(first.role, f"{messages[0].content}\n\n{first.content}"), *messages[2:]]
+
+
+def _mark(i: int) -> str:
+    return f"\ue000{i}\ue000"
+
+
+def _marked(messages: Sequence[Message]) -> list[Message]:
+    """The same roles with contents that no template has in its own text."""
+    return [Message(m.role, _mark(i)) for i, m in enumerate(messages)]
+
+
+def _headers(tokenizer: Any, messages: Sequence[Message]) -> list[str]:
+    """What comes before each content, so that a content that reads "user" is not found in a role name."""
+    parts = re.split("\ue000\\d+\ue000", _text(tokenizer, _marked(messages)))
+    return parts[:-1] if len(parts) == len(messages) + 1 else [""] * len(messages)
 
 
 def _template(tokenizer: Any, messages: Sequence[Message]) -> str:
@@ -57,7 +75,13 @@ def _template(tokenizer: Any, messages: Sequence[Message]) -> str:
 
 def _text(tokenizer: Any, messages: Sequence[Message]) -> str:
     if tokenizer.chat_template is not None:
-        return _template(tokenizer, messages)
+        from jinja2 import TemplateError
+
+        try:
+            return _template(tokenizer, messages)
+        except TemplateError as error:
+            roles = ", ".join(m.role for m in messages)
+            raise LabError(f"the chat template of the model refuses a chat of {roles}: {error}") from error
     names = {"user": "User: ", "assistant": "Assistant: ", "system": ""}
     ends = {"user": "\n", "assistant": "\n", "system": "\n\n"}
     return "".join(names[m.role] + m.content + ends[m.role] for m in messages) + "Assistant:"
@@ -65,7 +89,7 @@ def _text(tokenizer: Any, messages: Sequence[Message]) -> str:
 
 def _repaired(offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Offsets in which a zero-width token reaches to the start of the next one."""
-    fixed = [tuple(o) for o in offsets]
+    fixed = [(start, end) for start, end in offsets]
     for i in range(len(fixed) - 2, -1, -1):
         start, end = fixed[i]
         if start == end and fixed[i + 1][0] > end:
@@ -73,12 +97,14 @@ def _repaired(offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return fixed
 
 
-def _spans(text: str, messages: Sequence[Message], offsets: Sequence[tuple[int, int]]) -> tuple[Span, ...]:
+def _spans(
+    text: str, messages: Sequence[Message], headers: Sequence[str], offsets: Sequence[tuple[int, int]]
+) -> tuple[Span, ...]:
     """Token range of every message's content, by characters, in order."""
     spans, at = [], 0
-    for message in messages:
+    for message, header in zip(messages, headers, strict=True):
         content = message.content.strip()
-        begin = text.find(content, at)
+        begin = text.find(content, at + len(header))
         if begin < 0:
             raise LabError(
                 f"the chat template changes the text of the {message.role} message; it cannot be located"

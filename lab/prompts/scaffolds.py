@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from lab.records import SEGMENT_HEADINGS, LabError, Scaffold, ScaffoldFile, Segment
@@ -46,8 +47,8 @@ def stated_levels(path: Path) -> dict[str, str]:
             match = _LEVEL.fullmatch(part.strip())
             if not match or match.group(2) not in LEVELS or match.group(1) in levels:
                 raise LabError(
-                    f"{path}:{number}: expected 'trait level' with level one of {' '.join(LEVELS)}, each trait "
-                    f"once, separated by commas; got {part.strip()!r}"
+                    f"{path}:{number}: expected 'trait level' with level one of {' '.join(LEVELS)}, each "
+                    f"trait once, separated by commas; got {part.strip()!r}"
                 )
             levels[match.group(1)] = match.group(2)
     return levels
@@ -89,7 +90,7 @@ def _parse(text: str, name: str, place: str) -> ScaffoldFile:
             "'# Title' may have; add the title, or drop the line if this is plain text"
         )
     edges = [-1, *rulers, len(body)]
-    parts = [body[a + 1 : b] for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [body[a + 1 : b] for a, b in pairwise(edges)]
     scaffolds = []
     for index, part in enumerate(parts):
         segments = _segments(part, place)
@@ -163,8 +164,8 @@ def _kind(heading: re.Match[str], place: str) -> str:
     if marks != "##" or words not in _KINDS:
         known = ", ".join(f"'## {h}'" for h in _KINDS)
         raise LabError(
-            f"{place}: unknown heading {heading.group(0)!r}; expected one of {known} ('# Title' only at the top of "
-            "the file). To keep it as identity text, write it without the '#'"
+            f"{place}: unknown heading {heading.group(0)!r}; expected one of {known} ('# Title' only at "
+            "the top of the file). To keep it as identity text, write it without the '#'"
         )
     return _KINDS[words]
 
@@ -174,8 +175,8 @@ def _item(line: str, kind: str, place: str) -> Segment:
     match = re.match(r"\s*[-*]\s+(?:\[([^\]]*)\]\s*)?(.*)$", line)
     if not match or not match.group(2):
         raise LabError(
-            f"{place}: expected '- text' or '- [provenance] text' under '## {SEGMENT_HEADINGS[kind]}', got {line!r}; "
-            "identity text stands above the first heading"
+            f"{place}: expected '- text' or '- [provenance] text' under '## {SEGMENT_HEADINGS[kind]}', got "
+            f"{line!r}; identity text stands above the first heading"
         )
     tag = match.group(1)
     if tag is not None and tag not in PROVENANCES:

@@ -69,17 +69,19 @@ def read_trait_set(path: Path) -> TraitSet:
     if "traits" in data:
         whole = _validated(_SetFile, data, path)
         traits = {name: trait.instruction for name, trait in whole.traits.items()}
-        name, splits = whole.name, {s: getattr(whole.questions, s) for s in SPLITS}
+        name = whole.name
+        splits: dict[Split, list[str]] = {s: getattr(whole.questions, s) for s in SPLITS}
+        _check_unique({f"questions.{s}": texts for s, texts in splits.items()}, path)
     elif "instruction" in data:
         one = _validated(_PublicFile, data, path)
         name, traits = path.stem, {path.stem: one.instruction}
+        _check_unique({"questions": one.questions}, path)
         splits = _split(one.questions, path)
     else:
         raise LabError(
-            f"{path}: expected 'traits' (a trait set) or 'instruction' (one trait, as Persona Vectors writes it) "
-            f"at the top; got {sorted(data) or 'nothing'}"
+            f"{path}: expected 'traits' (a trait set) or 'instruction' (one trait, as Persona Vectors writes "
+            f"it) at the top; got {sorted(data) or 'nothing'}"
         )
-    _check_disjoint(splits, path)
     return TraitSet(
         name,
         tuple(
@@ -134,23 +136,23 @@ def _split(questions: Sequence[str], path: Path) -> dict[Split, list[str]]:
     }  # fmt: skip
     if len(splits["test"]) < MIN_TEST:
         raise LabError(
-            f"{path}: questions: {len(questions)} leave {len(splits['test'])} for the test split (40 %), at least "
-            f"{MIN_TEST} are needed; give 12 or more"
+            f"{path}: questions: {len(questions)} leave {len(splits['test'])} for the test split (40 %), at "
+            f"least {MIN_TEST} are needed; give 12 or more"
         )
     return splits
 
 
-def _check_disjoint(splits: Mapping[Split, Sequence[str]], path: Path) -> None:
-    """Raise LabError when a question occurs twice, case and spaces aside."""
-    seen: dict[str, tuple[str, str]] = {}
-    for split, texts in splits.items():
+def _check_unique(lists: Mapping[str, Sequence[str]], path: Path) -> None:
+    """Raise LabError when a question occurs twice in `lists` (place → texts), case and spaces aside."""
+    seen: dict[str, tuple[str, int]] = {}
+    for place, texts in lists.items():
         for i, text in enumerate(texts):
-            place = f"questions.{split}[{i}]"
             key = " ".join(text.casefold().split())
             if key in seen:
-                first, where = seen[key]
-                fault = "duplicate question" if first == split else f"splits {first} and {split} overlap"
+                first, j = seen[key]
+                fault = "duplicate question" if first == place else f"{first} and {place} overlap"
                 raise LabError(
-                    f"{path}: {place}: {fault}: {text!r} is also {where}; every question may occur once"
+                    f"{path}: {place}[{i}]: {fault}: {text!r} is also {first}[{j}]; every question may "
+                    "occur once"
                 )
-            seen[key] = (split, place)
+            seen[key] = (place, i)

@@ -1,0 +1,183 @@
+"""Trait sets: the two formats, their errors, and the shipped sets."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_scaffolds import keys, unknown_words
+
+from lab.prompts.traits import SPLITS, read_trait_set, shipped_trait_sets
+from lab.records import LabError, Question, Trait
+from lab.world.library import library
+
+ROOT = Path(__file__).parents[1]
+MISSION = ("assistant", "warmth", "intimacy")
+
+
+def ours() -> dict[str, Any]:
+    """A small valid file in our format."""
+    return {
+        "name": "demo",
+        "traits": {
+            "warmth": {
+                "instruction": [{"pos": "warm 1", "neg": "cold 1"}, {"pos": "warm 2", "neg": "cold 2"}]
+            }
+        },
+        "questions": {"extract": ["a?"], "select": ["b?"], "test": ["c?", "d?", "e?", "f?", "g?"]},
+    }
+
+
+def public(n: int = 20) -> dict[str, Any]:
+    """A valid file in the format of Persona Vectors."""
+    return {
+        "instruction": [{"pos": f"be {i}", "neg": f"avoid {i}"} for i in range(5)],
+        "questions": [f"question {i}?" for i in range(n)],
+        "eval_prompt": "rate {question} {answer}",
+    }
+
+
+def write(folder: Path, data: object, name: str = "set.json") -> Path:
+    """`data` as a JSON file."""
+    path = folder / name
+    path.write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
+    return path
+
+
+# ------------------------------------------------------------------ the formats
+
+
+def test_our_format(tmp_path: Path) -> None:
+    found = read_trait_set(write(tmp_path, ours()))
+    assert found.name == "demo"
+    assert found.traits == (Trait("warmth", ("warm 1", "warm 2"), ("cold 1", "cold 2")),)
+    assert found.of("select") == (Question("select-00", "b?", "select"),)
+    assert [q.id for q in found.of("test")] == [f"test-0{i}" for i in range(5)]
+
+
+@pytest.mark.parametrize(("n", "sizes"), [(12, (5, 2, 5)), (20, (8, 4, 8)), (40, (16, 8, 16))])
+def test_public_format_is_split_in_order(tmp_path: Path, n: int, sizes: tuple[int, ...]) -> None:
+    found = read_trait_set(write(tmp_path, public(n), "sycophantic.json"))
+    assert (found.name, [t.name for t in found.traits]) == ("sycophantic", ["sycophantic"])
+    assert found.traits[0].negative[4] == "avoid 4"
+    assert tuple(len(found.of(s)) for s in SPLITS) == sizes
+    assert [q.text for q in found.questions] == public(n)["questions"]
+    assert len({q.id for q in found.questions}) == n
+
+
+def _broken(*path: str | int, value: object = None) -> dict[str, Any]:
+    """Our valid file with one place set, or removed when value is None."""
+    data = ours()
+    place: Any = data
+    for key in path[:-1]:
+        place = place[key]
+    if value is None:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ('{"name": "x",\n "traits" {}}', r"set\.json: not JSON: line 2, column 11: Expecting ':'"),
+        ([], r"expected a JSON object \{\.\.\.\}, got list"),
+        ({"vectors": []}, r"expected 'traits' .* or 'instruction' .* got \['vectors'\]"),
+        (_broken("name"), r"set\.json: name: Field required"),
+        (_broken("traits", "warmth", "instruction", 1, "pos"), r"warmth\.instruction\[1\]\.pos: Field"),
+        (_broken("traits", "warmth", "instruction", 1, "neg", value=" "), r"\[1\]\.neg: .* 1 character"),
+        (_broken("traits", "warmth", "instruction", 1), r"traits\.warmth\.instruction: .* at least 2 items"),
+        (_broken("traits", value={}), r"set\.json: traits: .* at least 1 item"),
+        (_broken("extra", value=1), r"set\.json: extra: Extra inputs are not permitted"),
+        (_broken("questions", "test", 0), r"questions\.test: List should have at least 5 items"),
+        (_broken("questions", "select"), r"questions\.select: Field required"),
+        (_broken("questions", "test", 4, value="C? "), r"questions\.test\[4\]: duplicate question: 'C\?'"),
+        (
+            _broken("questions", "test", 2, value="A?"),
+            r"questions\.test\[2\]: questions\.extract and questions\.test overlap: 'A\?' is also questio",
+        ),
+        (public(11), r"questions: 11 leave 4 for the test split .* give 12 or more"),
+        ({**public(), "questions": ["a"] * 12}, r"questions\[1\]: duplicate question: 'a' is also q.*\[0\]"),
+        ({**public(), "instruction": public()["instruction"][:1]}, r"instruction: .* at least 2 items"),
+    ],
+)  # fmt: skip
+def test_errors_name_file_place_and_fault(tmp_path: Path, data: object, message: str) -> None:
+    with pytest.raises(LabError, match=message) as caught:
+        read_trait_set(write(tmp_path, data))
+    assert str(caught.value).startswith(str(tmp_path / "set.json"))
+
+
+def test_the_number_of_further_faults_is_told(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=r"name: Field required \(and 1 more\)"):
+        read_trait_set(write(tmp_path, {"traits": ours()["traits"]}))
+
+
+def test_a_missing_file_and_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=r"no\.json: expected a text file, found nothing"):
+        read_trait_set(tmp_path / "no.json")
+    with pytest.raises(LabError, match="expected the folder of shipped trait sets"):
+        shipped_trait_sets(tmp_path)
+
+
+# ------------------------------------------------------------------ what is shipped
+
+
+def test_shipped_sets_are_found_and_valid() -> None:
+    shipped = shipped_trait_sets(ROOT)
+    assert set(shipped) >= {"chat", "hearth"}
+    for stem, path in shipped.items():
+        found = read_trait_set(path)
+        assert found.name == stem
+        assert tuple(t.name for t in found.traits) == MISSION
+        texts = [text for t in found.traits for text in (*t.positive, *t.negative)]
+        assert len(texts) == len(set(texts)) == 2 * 5 * 3
+        prompts = [t["eval_prompt"] for t in json.loads(path.read_text())["traits"].values()]
+        assert all("{question}" in p and "{answer}" in p for p in prompts)
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("hearth", (16, 10, 12)), ("chat", (20, 20, 20))])
+def test_sizes_of_the_shipped_splits(name: str, sizes: tuple[int, ...]) -> None:
+    found = read_trait_set(shipped_trait_sets(ROOT)[name])
+    assert tuple(len(found.of(s)) for s in SPLITS) == sizes
+
+
+def test_hearth_speaks_hearth_and_states_one_trait_at_a_time() -> None:
+    found = read_trait_set(shipped_trait_sets(ROOT)["hearth"])
+    assert not unknown_words("\n".join(q.text for q in found.questions))
+    for trait in found.traits:
+        for texts, pole in ((trait.positive, "+"), (trait.negative, "-")):
+            for text in texts:
+                assert not unknown_words(text)
+                words = set(re.findall(r"[a-z]+", text.lower()))
+                assert {p for p, known in keys().items() if known & words} == {(trait.name, pole)}
+
+
+def test_hearth_questions_share_neither_sentence_form_nor_topic() -> None:
+    lib = library()
+    found = read_trait_set(shipped_trait_sets(ROOT)["hearth"])
+    kinds = ("share", "vent", "tease", "press", "small_talk", "ask_fact_topic")
+    seen, counts = set(), {}
+    for question in found.questions:
+        parts = [
+            (kind, form, topic.key)
+            for kind in kinds
+            for form in lib.user_turns[kind]
+            for topic in lib.topics
+            for noun in (topic.nouns if kind != "ask_fact_topic" else [q for q, _ in topic.facts])
+            if re.sub(r"\{\w+\}", noun, form).lower() == question.text.lower()
+        ]
+        assert len(parts) == 1
+        kind, form, topic_key = parts[0]
+        assert not seen & {form, topic_key}
+        seen |= {form, topic_key}
+        counts[question.split, kind] = counts.get((question.split, kind), 0) + 1
+    assert set(counts) == {(s, k) for s in SPLITS for k in kinds}
+    assert all(max(sizes) - min(sizes) <= 1 for s in SPLITS if (sizes := [counts[s, k] for k in kinds]))
+
+
+def test_chat_questions_name_no_trait() -> None:
+    found = read_trait_set(shipped_trait_sets(ROOT)["chat"])
+    named = re.compile(r"assist|warm|cold|intima|kind(ly|ness)|tender|distan|affection|close", re.I)
+    assert not [q.text for q in found.questions if named.search(q.text)]
