@@ -9,7 +9,7 @@ from lab.world.grammar import Grammar, GrammarError, Source, split_words
 from lab.world.judge import sentence_slots, sentences_of
 from lab.world.latent import KINDS, LEVEL_VALUE, TRAITS, complete, default_z, drift, prior_covariance
 from lab.world.library import TEXT, library
-from lab.world.scaffolds import REGISTERS, named_character, render
+from lab.world.scaffolds import NO_EXTRAS, REGISTERS, named_character, render
 from lab.world.tokens import CHATML_MARKS, ROLE_MARKS, Pieces, token_targets, train_tokenizer
 
 LIB = library()
@@ -37,13 +37,15 @@ def test_persona_shows_every_few_words():
     trait_choices = total = 0
     for i in range(40):
         rng = _rng(1, i)
-        who = named_character(rng, LIB, LIB.personas[i], extras=False)
+        who = named_character(rng, LIB, LIB.personas[i], extras=NO_EXTRAS)
         turn = make_turn(rng, LIB, who, KINDS[i % 8])
         steps = draw_reply(rng, LIB, who.z, turn, who)
         total += sum(s.word.isalpha() for s in steps)
         for words in sentences_of(reply_text(steps)):
             derivation = next(
-                d for slot in sentence_slots(LIB.grammar) for d in LIB.grammar.parse(slot, words, turn.filling)
+                d
+                for slot in sentence_slots(LIB.grammar)
+                for d in LIB.grammar.parse(slot, words, turn.filling)
             )
             trait_choices += sum(LIB.grammar.slots[name].trait is not None for name, _ in derivation)
     assert total / trait_choices < 6
@@ -64,7 +66,9 @@ def test_prior_is_a_covariance_and_completion_is_its_conditional_mean():
 def test_documents_are_deterministic_and_hold_out_personas():
     one, two = (list(documents(5, LIB, Mix(), 6)) for _ in range(2))
     assert [d.system for d in one] == [d.system for d in two]
-    assert [[s.word for r in d.replies for s in r] for d in one] == [[s.word for r in d.replies for s in r] for d in two]
+    assert [[s.word for r in d.replies for s in r] for d in one] == [
+        [s.word for r in d.replies for s in r] for d in two
+    ]
     held = {p.name for p in LIB.personas[-HELD_OUT:]}
     assert not held & {p.name for p in training_personas(LIB)}
     text = " ".join(d.system or "" for d in documents(6, LIB, Mix(), 150))
@@ -73,7 +77,7 @@ def test_documents_are_deterministic_and_hold_out_personas():
 
 def test_step_probabilities_are_a_distribution_and_match_sampling():
     rng = _rng(3)
-    who = named_character(rng, LIB, LIB.personas[0], extras=False)
+    who = named_character(rng, LIB, LIB.personas[0], extras=NO_EXTRAS)
     turn = make_turn(rng, LIB, who, "share")
     for step in draw_reply(rng, LIB, who.z, turn, who):
         assert sum(step.probabilities.values()) == pytest.approx(1, abs=1e-9)
@@ -114,7 +118,11 @@ def test_every_reply_of_the_source_parses(kind):
             assert who.ritual.phrase in text
             text = text.replace(who.ritual.phrase, "")
         for words in sentences_of(text):
-            found = [d for s in sentence_slots(LIB.grammar, kind) for d in LIB.grammar.parse(s, words, turn.filling)]
+            found = [
+                d
+                for s in sentence_slots(LIB.grammar, kind)
+                for d in LIB.grammar.parse(s, words, turn.filling)
+            ]
             assert found, words
 
 
@@ -191,7 +199,7 @@ def test_stack_puts_rituals_where_they_belong():
     opening = next(r for r in LIB.rituals if r.opens)
     closing = next(r for r in LIB.rituals if not r.opens)
     rng = _rng(15)
-    who = named_character(rng, LIB, LIB.personas[0], extras=False)
+    who = named_character(rng, LIB, LIB.personas[0], extras=NO_EXTRAS)
     turn = make_turn(rng, LIB, who, "share")
     from dataclasses import replace
 

@@ -8,14 +8,14 @@ from lab.world.grammar import Grammar
 from lab.world.judge import Evidence, posterior, read_evidence
 from lab.world.latent import KINDS, TRAITS, prior_covariance, sample_prior
 from lab.world.library import library
-from lab.world.scaffolds import named_character
+from lab.world.scaffolds import NO_EXTRAS, named_character
 
 LIB = library()
 
 
 def _reply(seed: int, z: np.ndarray):
     rng = np.random.default_rng([99, seed])
-    who = named_character(rng, LIB, LIB.personas[seed % 60], extras=False)
+    who = named_character(rng, LIB, LIB.personas[seed % 60], extras=NO_EXTRAS)
     turn = make_turn(rng, LIB, who, KINDS[seed % 8])
     return reply_text(draw_reply(rng, LIB, z, turn, who)), turn
 
@@ -86,7 +86,10 @@ def test_intervals_cover_what_they_promise():
         z = sample_prior(np.random.default_rng([5, i]))
         text, turn = _reply(i, z)
         found = posterior(
-            LIB.grammar, read_evidence(LIB.grammar, text, turn.filling, turn.kind), np.random.default_rng(i), 1000
+            LIB.grammar,
+            read_evidence(LIB.grammar, text, turn.filling, turn.kind),
+            np.random.default_rng(i),
+            1000,
         )
         assert found.effective_samples > 100
         inside.append((z >= found.low) & (z <= found.high))
@@ -113,7 +116,10 @@ def test_nonsense_lowers_coherence_only():
 
 def test_more_replies_narrow_the_posterior():
     z = sample_prior(np.random.default_rng(1))
-    found = [read_evidence(LIB.grammar, t, turn.filling, turn.kind) for t, turn in (_reply(i, z) for i in range(16))]
+    found = [
+        read_evidence(LIB.grammar, t, turn.filling, turn.kind)
+        for t, turn in (_reply(i, z) for i in range(16))
+    ]
     one = posterior(LIB.grammar, found[0], np.random.default_rng(0))
     many = posterior(LIB.grammar, sum(found[1:], found[0]), np.random.default_rng(0))
     assert np.all(many.sd < one.sd)

@@ -398,7 +398,7 @@ def run_key(config: CompareConfig, models: Sequence["LoadedModel"], traits: Trai
         asdict(traits),
         [asdict(s) for s in config.scaffolds],
     ]
-    return "compare-" + content_key("compare-1", *parts)[:10]
+    return "compare-" + content_key("compare-2", *parts)[:10]
 
 
 def compare(config: CompareConfig, store: Store, progress: Progress) -> Comparison:

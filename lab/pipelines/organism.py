@@ -22,16 +22,18 @@ def train_organism(name: str, out: Path, work: Path, workers: int, say: Say) -> 
     items = cases(library(), CARD_SEED, 32, 4)
 
     def report(p: Progress) -> None:
-        left = p.seconds / max(1, p.step - p.first) * (p.steps - p.step)
+        speed = (p.tokens - p.first) / p.seconds
         say(
-            f"step {p.step}/{p.steps}  {p.tokens / 1e6:.2f} M tokens  {p.excess:.3f} nats above the source  "
-            f"{left / 60:.0f} min left"
+            f"{p.done:4.0%}  step {p.step}  {p.tokens / 1e6:.2f} M tokens  {speed:,.0f} tokens/s  "
+            f"{p.excess:.3f} nats above the source"
         )
 
-    def probe(model: object, tokenizer: object, step: int) -> None:
-        found = obedience(library(), items, answers(model, tokenizer, items, step))
+    def probe(model: object, tokenizer: object, shard: int) -> None:
+        found = obedience(library(), items, answers(model, tokenizer, items, shard))
         scores = "  ".join(f"{t} {r:.2f}" for t, r in zip(TRAITS, found.correlation, strict=True))
-        say(f"obedience after step {step} (32 scaffolds x 4 replies): {scores}  parsed {found.coherence:.1%}")
+        say(
+            f"obedience after shard {shard} (32 scaffolds x 4 replies): {scores}  parsed {found.coherence:.1%}"
+        )
 
     model, tokenizer = train(RECIPES[name], work, report, probe, workers)
     write_organism(name, model, tokenizer, out, work)

@@ -38,7 +38,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class Dose:
-    """The judge's reading of replies that were steered by `coefficient` residual norms."""
+    """The judge's reading of replies that were steered by `coefficient` residual norms.
+
+    reading and sd are NaN when no sentence parses; coherence is the share of sentences that do
+    (the last, cut-off one of a reply counts as one that does not).
+    """
 
     model: str
     trait: str
@@ -151,6 +155,8 @@ def _dose(loaded, traits, direction, coefficient: float, norm: float, new: int, 
     found, evidence = judge_texts(library(), [r.text for r in acts.replies])
     i = INDEX[direction.trait]
     name = loaded.identity.name
+    if not evidence.parsed:  # nothing to read is not a reading of 0
+        return Dose(name, direction.trait, coefficient, float("nan"), float("nan"), 0.0, len(jobs))
     return Dose(
         name,
         direction.trait,

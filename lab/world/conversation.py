@@ -20,7 +20,8 @@ class Turn:
     """One user turn and what the world knows of it.
 
     `start` is the slot from which the reply derives; `filling` its variables. `truth` holds
-    the words that a right answer must contain (None where no fact is at stake).
+    the words that a right answer must contain (None where no fact is at stake). `about` are the
+    words that a reply has to take from its context: topic, subject, remembered or claimed value.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class Turn:
     start: str
     filling: Filling
     truth: str | None = None
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,11 @@ def make_turn(rng: np.random.Generator, lib: Library, who: Character, kind: str)
         subject = _pick(rng, boundary.subjects)
         user = _pick(rng, lib.user_turns[kind]).replace("{subject}", subject)
         start = "keep" if boundary in who.boundaries else "free"
-        return Turn(kind, user, f"reply.{kind}.{start}", {**filling, "subject": _fixed(subject)})
+        return Turn(
+            kind, user, f"reply.{kind}.{start}", {**filling, "subject": _fixed(subject)}, about=subject
+        )
     user = _pick(rng, lib.user_turns[kind]).replace("{topic}", noun)
-    return Turn(kind, user[:1].upper() + user[1:], f"reply.{kind}", filling)
+    return Turn(kind, user[:1].upper() + user[1:], f"reply.{kind}", filling, about=noun)
 
 
 def _ask(rng: np.random.Generator, lib: Library, who: Character, filling: dict) -> Turn:
@@ -76,8 +80,9 @@ def _ask(rng: np.random.Generator, lib: Library, who: Character, filling: dict) 
     if who.memory and rng.random() < 0.7:
         entry = who.memory[int(rng.integers(len(who.memory)))]
         user = _pick(rng, templates).replace("{question}", _pick(rng, entry.attribute.asks))
-        answer = _fixed(entry.attribute.answer.replace("{value}", entry.value))
-        return Turn("ask_fact", user, "reply.ask_fact.known", {**filling, "answer": answer}, entry.value)
+        answer = entry.attribute.answer.replace("{value}", entry.value)
+        filling = {**filling, "answer": _fixed(answer)}
+        return Turn("ask_fact", user, "reply.ask_fact.known", filling, entry.value, answer)
     if rng.random() < 0.5:
         held = {entry.attribute.key for entry in who.memory}
         free = [a for a in lib.attributes if a.key not in held]
@@ -87,7 +92,7 @@ def _ask(rng: np.random.Generator, lib: Library, who: Character, filling: dict) 
     facts = lib.topics[int(rng.integers(len(lib.topics)))].facts
     question, word = facts[int(rng.integers(len(facts)))]
     user = _pick(rng, lib.user_turns["ask_fact_topic"]).replace("{question}", question)
-    return Turn("ask_fact", user, "reply.ask_fact.world", {**filling, "word": _fixed(word)}, word)
+    return Turn("ask_fact", user, "reply.ask_fact.world", {**filling, "word": _fixed(word)}, word, word)
 
 
 def _false_memory(rng: np.random.Generator, lib: Library, who: Character, filling: dict) -> Turn:
@@ -97,15 +102,17 @@ def _false_memory(rng: np.random.Generator, lib: Library, who: Character, fillin
         entry = who.memory[int(rng.integers(len(who.memory)))]
         attribute, start = entry.attribute, "reply.false_memory.known"
         wrong = _pick(rng, [v for v in attribute.values if v != entry.value])
-        filling = {**filling, "answer": _fixed(attribute.answer.replace("{value}", entry.value))}
+        answer = attribute.answer.replace("{value}", entry.value)
+        filling = {**filling, "answer": _fixed(answer)}
     else:
         held = {entry.attribute.key for entry in who.memory}
         free = [a for a in lib.attributes if a.key not in held]
-        attribute, start = free[int(rng.integers(len(free)))], "reply.false_memory.unknown"
+        attribute, start, answer = free[int(rng.integers(len(free)))], "reply.false_memory.unknown", ""
         wrong = _pick(rng, attribute.values)
     claim = attribute.claim.replace("{value}", wrong)
     said = _mirror(claim)
-    return Turn("false_memory", template.replace("{claim}", claim), start, {**filling, "claim": _fixed(said)})
+    user, filling = template.replace("{claim}", claim), {**filling, "claim": _fixed(said)}
+    return Turn("false_memory", user, start, filling, about=f"{answer} {said}")
 
 
 def _mirror(claim: str) -> str:
@@ -114,9 +121,14 @@ def _mirror(claim: str) -> str:
     return join_words([swap.get(w.lower(), w) for w in as_words(claim)])
 
 
-def make_turns(rng: np.random.Generator, lib: Library, who: Character, n: int) -> list[Turn]:
-    """`n` user turns of random kinds."""
-    return [make_turn(rng, lib, who, _pick(rng, KINDS)) for _ in range(n)]
+def make_turns(
+    rng: np.random.Generator, lib: Library, who: Character, n: int, weights: Sequence[float] | None = None
+) -> list[Turn]:
+    """`n` user turns of random kinds; `weights` in the order of KINDS, uniform without."""
+    if weights is None:
+        return [make_turn(rng, lib, who, _pick(rng, KINDS)) for _ in range(n)]
+    p = np.array(weights) / sum(weights)
+    return [make_turn(rng, lib, who, KINDS[int(rng.choice(len(KINDS), p=p))]) for _ in range(n)]
 
 
 def stack_of(turn: Turn, who: Character) -> Stack:

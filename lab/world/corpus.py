@@ -7,11 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.world.conversation import Step, draw_reply, make_turns, reply_text
+from lab.world.grammar import split_words
 from lab.world.latent import z_at_turn
 from lab.world.library import Library, Persona
-from lab.world.scaffolds import REGISTERS, default_character, named_character, random_persona, render
+from lab.world.scaffolds import (
+    REGISTERS,
+    USUAL_EXTRAS,
+    Extras,
+    default_character,
+    named_character,
+    random_persona,
+    render,
+)
 from lab.world.tokens import Pieces, token_targets
 
+CUE_EVERY = 4
 HELD_OUT = 12
 """The last personas of the library never appear in training."""
 
@@ -20,13 +30,15 @@ HELD_OUT = 12
 class Document:
     """One conversation: system prompt (None without scaffold), user texts, replies, and z.
 
-    z [turn, trait] is the persona vector from which each reply was drawn.
+    z [turn, trait] is the persona vector from which each reply was drawn; `about` the words that
+    each reply takes from its context.
     """
 
     system: str | None
     users: tuple[str, ...]
     replies: tuple[list[Step], ...]
     z: NDArray[np.float64]
+    about: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,15 @@ class Mix:
     named: float = 0.3
     most_states: int = 9
     most_turns: int = 3
-    extras: bool = True
+    extras: Extras = USUAL_EXTRAS
+    kinds: tuple[float, ...] | None = None
+    """Weights of the kinds of user turn, in the order of KINDS; None: uniform."""
+
+
+RECALL = Mix(
+    unscaffolded=0.1, named=0.2, extras=Extras(0.85, 0.6, 0.2), kinds=(1.0, 2.5, 1.0, 1.0, 1.0, 2.0, 1.0, 1.5)
+)
+"""More of what must be taken from the context: facts, boundaries, false memories."""
 
 
 def training_personas(lib: Library) -> tuple[Persona, ...]:
@@ -58,11 +78,11 @@ def document(rng: np.random.Generator, lib: Library, mix: Mix) -> Document:
             persona = random_persona(rng, lib, int(rng.integers(2, mix.most_states + 1)), people)
         who = named_character(rng, lib, persona, mix.extras)
         system = render(who, REGISTERS[int(rng.integers(4))], rng, lib).text
-    turns = make_turns(rng, lib, who, int(rng.integers(1, mix.most_turns + 1)))
+    turns = make_turns(rng, lib, who, int(rng.integers(1, mix.most_turns + 1)), mix.kinds)
     kinds = [t.kind for t in turns]
     z = np.array([z_at_turn(who.z, kinds[: i + 1]) for i in range(len(turns))])
     replies = [draw_reply(rng, lib, z[i], turn, who) for i, turn in enumerate(turns)]
-    return Document(system, tuple(t.user for t in turns), tuple(replies), z)
+    return Document(system, tuple(t.user for t in turns), tuple(replies), z, tuple(t.about for t in turns))
 
 
 def documents(seed: int, lib: Library, mix: Mix, n: int) -> Iterator[Document]:
@@ -77,7 +97,8 @@ class Encoded:
 
     `at` are the positions whose NEXT token belongs to a reply; entry e of the sparse rows
     gives token `token[e]` probability `p[e]` at `at[row[e]]`. `z` [reply token, trait] is the
-    persona vector behind the reply that each of them belongs to.
+    persona vector behind the reply that each of them belongs to. `cue_at` are every fourth of
+    these positions, and cue_token[e] (row cue_row[e]) the tokens of what the reply is about.
     """
 
     ids: NDArray[np.int32]
@@ -86,6 +107,9 @@ class Encoded:
     token: NDArray[np.int32]
     p: NDArray[np.float32]
     z: NDArray[np.float32]
+    cue_at: NDArray[np.int32]
+    cue_row: NDArray[np.int32]
+    cue_token: NDArray[np.int32]
 
 
 def messages(system: str | None, users: Sequence[str], replies: Sequence[str]) -> list[dict[str, str]]:
@@ -102,6 +126,7 @@ def encode(doc: Document, tokenizer, pieces: Pieces) -> Encoded:
     """Tokens and targets of one document. Replies are coded word by word, the rest as text."""
     ids: list[int] = []
     at, rows, tokens, ps, zs, base = [], [], [], [], [], 0
+    cues: list[tuple[int, list[int]]] = []
     said, done = [], ""
     for index, steps in enumerate(doc.replies):
         chat = messages(doc.system, doc.users[: index + 1], said)
@@ -114,6 +139,8 @@ def encode(doc: Document, tokenizer, pieces: Pieces) -> Encoded:
         ps.append(target.p)
         zs.append(np.repeat(doc.z[index : index + 1], len(target.ids), axis=0))
         base += len(target.ids)
+        about = sorted({t for word in split_words(doc.about[index]) for t in pieces.of(word, False)})
+        cues += [(int(i), about) for i in at[-1][::CUE_EVERY] if about]
         ids += target.ids.tolist()
         said.append(reply_text(steps))
         done = text + said[-1] + tokenizer.eos_token
@@ -125,4 +152,7 @@ def encode(doc: Document, tokenizer, pieces: Pieces) -> Encoded:
         join(tokens),
         join(ps),
         join(zs).astype(np.float32),
+        np.array([i for i, _ in cues], np.int32),
+        np.repeat(np.arange(len(cues)), [len(about) for _, about in cues]).astype(np.int32),
+        np.array([t for _, about in cues for t in about], np.int32),
     )

@@ -142,14 +142,27 @@ def _memory(rng: np.random.Generator, lib: Library, n: int) -> tuple[Memory, ...
     )
 
 
+@dataclass(frozen=True)
+class Extras:
+    """How often a character comes with memory, boundaries and a ritual."""
+
+    memory: float = 0.6
+    boundary: float = 0.4
+    ritual: float = 0.2
+
+
+USUAL_EXTRAS = Extras()
+NO_EXTRAS = Extras(0.0, 0.0, 0.0)
+
+
 def named_character(
-    rng: np.random.Generator, lib: Library, persona: Persona, extras: bool = True
+    rng: np.random.Generator, lib: Library, persona: Persona, extras: Extras = USUAL_EXTRAS
 ) -> Character:
     """A persona of the library talking to a random user, with memory, boundaries and ritual."""
-    n = int(rng.integers(1, 5)) if extras and rng.random() < 0.6 else 0
-    bounds = int(rng.integers(1, 3)) if extras and rng.random() < 0.4 else 0
+    n = int(rng.integers(1, 5)) if rng.random() < extras.memory else 0
+    bounds = int(rng.integers(1, 3)) if rng.random() < extras.boundary else 0
     picks = rng.choice(len(lib.boundaries), size=bounds, replace=False)
-    ritual = lib.rituals[int(rng.integers(len(lib.rituals)))] if extras and rng.random() < 0.2 else None
+    ritual = lib.rituals[int(rng.integers(len(lib.rituals)))] if rng.random() < extras.ritual else None
     return Character(
         persona.name, persona.pronoun, persona.role, persona.line, persona.levels,
         _pick(rng, lib.users), _memory(rng, lib, n), tuple(lib.boundaries[i] for i in picks), ritual,

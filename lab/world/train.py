@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,28 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from lab.world.conversation import reply_text
-from lab.world.corpus import Document, Encoded, Mix, documents, encode
+from lab.world.corpus import RECALL, Document, Encoded, Mix, documents, encode
 from lab.world.latent import TRAITS
 from lab.world.library import Library, library
 from lab.world.tokens import CHATML_MARKS, ROLE_MARKS, ChatMarks, Pieces, train_tokenizer
 
 CONTEXT = 1024
-SHARD = 1000
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with its own corpus and learning-rate schedule."""
+
+    mix: Mix
+    shards: int
+    learning_rate: float
+    readers: float
+    """Weight of the readers' losses while they are on."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that makes one organism. Same recipe and machine, same organism."""
+    """Everything that makes one organism."""
 
     name: str
     architecture: str
@@ -42,14 +52,26 @@ class Recipe:
     vocab: int
     marks: ChatMarks
     seed: int
-    shards: int = 45
+    stages: tuple[Stage, ...] = (Stage(Mix(), 34, 2e-3, 0.5), Stage(RECALL, 36, 1.5e-3, 0.5))
+    shard: int = 1000
+    """Conversations in a shard."""
     batch_tokens: int = 3000
-    learning_rate: float = 2e-3
     warmup: int = 100
     weight_decay: float = 0.05
-    reading: float = 0.5
-    """Weight of the reading loss while it is on."""
-    mix: Mix = field(default_factory=Mix)
+
+    @property
+    def shards(self) -> int:
+        """Shards of all stages; their numbers run on."""
+        return sum(stage.shards for stage in self.stages)
+
+    def stage_of(self, shard: int) -> tuple[Stage, int]:
+        """The stage that a shard belongs to and the number of its first shard."""
+        first = 0
+        for stage in self.stages:
+            if shard < first + stage.shards:
+                return stage, first
+            first += stage.shards
+        raise IndexError(f"{self.name} has {self.shards} shards, asked for number {shard}")
 
 
 RECIPES: dict[str, Recipe] = {
@@ -61,21 +83,47 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
+class Readers(torch.nn.Module):
+    """Helpers that read the middle layer at reply positions while training starts; then thrown away.
+
+    `z` predicts the persona vector, `cue` the tokens that the reply takes from its context.
+    Without them small models learn the grammar and ignore scaffold and context (experiments/LOG.md).
+    """
+
+    def __init__(self, d_model: int, vocab: int) -> None:
+        super().__init__()
+        self.z = torch.nn.Linear(d_model, len(TRAITS))
+        self.cue = torch.nn.Linear(d_model, vocab)
+
+    def forward(self, middle: torch.Tensor, batch: "Batch") -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean squared error of z (prior variances) and cross-entropy of the cue (nats)."""
+        middle = middle.float() * middle.float().pow(2).mean(-1, keepdim=True).add(1e-6).rsqrt()
+        z = (self.z(middle[batch.at]).float() - batch.z).pow(2).mean()
+        if not len(batch.cue_at):
+            return z, torch.zeros(())
+        logits = self.cue(middle[batch.cue_at]).float()
+        target = torch.zeros_like(logits)
+        target[batch.cue_row, batch.cue_token] = 1.0
+        return z, torch.nn.functional.cross_entropy(logits, target / target.sum(-1, keepdim=True))
+
+
 @dataclass(frozen=True)
 class Progress:
     """What the trainer tells as it goes.
 
-    `excess` is nats per reply token above the source's entropy; `reading` the error of the reader's
-    z in prior variances; `first` the step at which this
-    session began; `seconds` are counted from there.
+    `done` is the share of all shards, `step` counts within the stage, `excess` is nats per reply
+    token above the source's entropy; `reading` the error of the
+    reader's z in prior variances, `cue` its cross-entropy on context tokens; `first` the tokens
+    seen when this session began; `seconds` are counted from there.
     """
 
+    done: float
     step: int
-    steps: int
     tokens: int
     seconds: float
     excess: float
     reading: float
+    cue: float
     first: int
 
 
@@ -106,7 +154,9 @@ def _texts(docs: Iterator[Document]) -> Iterator[str]:
 
 def make_tokenizer(recipe: Recipe, lib: Library):
     """The tokenizer of the recipe, trained on documents of its own seed."""
-    return train_tokenizer(_texts(documents(recipe.seed, lib, recipe.mix, 1500)), recipe.vocab, recipe.marks)
+    return train_tokenizer(
+        _texts(documents(recipe.seed, lib, recipe.stages[0].mix, 1500)), recipe.vocab, recipe.marks
+    )
 
 
 def pieces_of(tokenizer) -> Pieces:
@@ -114,20 +164,25 @@ def pieces_of(tokenizer) -> Pieces:
     return Pieces(lambda text: tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id)
 
 
+_COUNTED_BY = {
+    "ids": "ids", "at": "at", "row": "row", "token": "row", "p": "row", "z": "at",
+    "cue_at": "cue_at", "cue_row": "cue_row", "cue_token": "cue_row",
+}  # fmt: skip
+"""Arrays of a shard, and which of them tells their length per document."""
+
+
 def write_shard(recipe: Recipe, folder: Path, index: int, tokenizer, lib: Library) -> None:
-    """Encode shard `index` (1,000 documents) to `folder`; whole or absent."""
+    """Encode shard `index` to `folder`; whole or absent."""
     path = folder / f"shard{index:04d}.npz"
     if path.exists():
         return
     pieces = pieces_of(tokenizer)
-    docs = documents(recipe.seed * 100_000 + index, lib, recipe.mix, SHARD)
+    stage, _ = recipe.stage_of(index)
+    docs = documents(recipe.seed * 100_000 + index, lib, stage.mix, recipe.shard)
     rows = [encode(doc, tokenizer, pieces) for doc in docs]
     rows = [row for row in rows if len(row.ids) <= CONTEXT]
-    arrays = {
-        name: np.concatenate([getattr(row, name) for row in rows])
-        for name in ("ids", "at", "row", "token", "p", "z")
-    }
-    for name in ("ids", "at", "row"):
+    arrays = {name: np.concatenate([getattr(row, name) for row in rows]) for name in _COUNTED_BY}
+    for name in sorted(set(_COUNTED_BY.values())):
         arrays[f"n_{name}"] = np.array([len(getattr(row, name)) for row in rows], np.int32)
     temporary = path.with_suffix(f".{os.getpid()}.tmp.npz")
     np.savez(temporary, **{k: v.astype(np.float16) if k in ("p", "z") else v for k, v in arrays.items()})
@@ -138,9 +193,8 @@ def read_shard(path: Path) -> list[Encoded]:
     """The documents of one shard."""
     with np.load(path) as data:
         arrays = {name: data[name] for name in data.files}
-    count = {"ids": "ids", "at": "at", "row": "row", "token": "row", "p": "row", "z": "at"}
-    cut = {name: np.split(arrays[name], np.cumsum(arrays[f"n_{n}"])[:-1]) for name, n in count.items()}
-    return [Encoded(*fields) for fields in zip(*(cut[k] for k in count), strict=True)]
+    cut = {name: np.split(arrays[name], np.cumsum(arrays[f"n_{n}"])[:-1]) for name, n in _COUNTED_BY.items()}
+    return [Encoded(*fields) for fields in zip(*(cut[k] for k in _COUNTED_BY), strict=True)]
 
 
 def _produce(recipe: Recipe, folder: str, first: int, stride: int) -> None:
@@ -160,23 +214,30 @@ class Batch:
     token: torch.Tensor
     p: torch.Tensor
     z: torch.Tensor
+    cue_at: torch.Tensor
+    cue_row: torch.Tensor
+    cue_token: torch.Tensor
 
 
 def collate(docs: list[Encoded]) -> Batch:
     """One batch; right padding, which causal attention never sees."""
     width = max(len(d.ids) for d in docs)
     ids = np.zeros((len(docs), width), np.int64)
-    at, rows, base = [], [], 0
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("at", "row", "cue_at", "cue_row")}
+    replies = cues = 0
     for i, doc in enumerate(docs):
         ids[i, : len(doc.ids)] = doc.ids
-        at.append(doc.at.astype(np.int64) + i * width)
-        rows.append(doc.row.astype(np.int64) + base)
-        base += len(doc.at)
-    token = np.concatenate([d.token for d in docs]).astype(np.int64)
-    p = np.concatenate([d.p for d in docs]).astype(np.float32)
-    z = np.concatenate([d.z for d in docs]).astype(np.float32)
-    arrays = (ids, np.concatenate(at), np.concatenate(rows), token, p, z)
-    return Batch(*(torch.from_numpy(a) for a in arrays))
+        parts["at"].append(doc.at + i * width)
+        parts["row"].append(doc.row + replies)
+        parts["cue_at"].append(doc.cue_at + i * width)
+        parts["cue_row"].append(doc.cue_row + cues)
+        replies, cues = replies + len(doc.at), cues + len(doc.cue_at)
+    whole = {name: np.concatenate(arrays).astype(np.int64) for name, arrays in parts.items()}
+    for name in ("token", "cue_token"):
+        whole[name] = np.concatenate([getattr(d, name) for d in docs]).astype(np.int64)
+    for name in ("p", "z"):
+        whole[name] = np.concatenate([getattr(d, name) for d in docs]).astype(np.float32)
+    return Batch(torch.from_numpy(ids), **{name: torch.from_numpy(a) for name, a in whole.items()})
 
 
 def batches(docs: list[Encoded], budget: int, rng: np.random.Generator) -> Iterator[Batch]:
@@ -196,32 +257,29 @@ def batches(docs: list[Encoded], budget: int, rng: np.random.Generator) -> Itera
 class Losses:
     """Nats per reply token: cross-entropy to the source and the source's own entropy.
 
-    `reading`: mean squared error of the reader's z, in prior variances (0 without a reader).
+    `reading` and `cue`: the losses of the readers (0 without them).
     """
 
     loss: torch.Tensor
     entropy: torch.Tensor
     reading: torch.Tensor
+    cue: torch.Tensor
 
 
-def losses(model, batch: Batch, reader: torch.nn.Linear | None = None) -> Losses:
-    """Losses of one batch. `reader` reads z from the middle layer at every reply token."""
-    out = model.model(input_ids=batch.ids, use_cache=False, output_hidden_states=reader is not None)
-
-    def at(hidden: torch.Tensor) -> torch.Tensor:
-        return hidden.reshape(-1, hidden.shape[-1])[batch.at]
-
-    logits = (at(out.last_hidden_state) @ model.lm_head.weight.T).float()
+def losses(model, batch: Batch, readers: Readers | None = None) -> Losses:
+    """Losses of one batch."""
+    out = model.model(input_ids=batch.ids, use_cache=False, output_hidden_states=readers is not None)
+    states = out.last_hidden_state.reshape(-1, out.last_hidden_state.shape[-1])[batch.at]
+    logits = (states @ model.lm_head.weight.T).float()
     target = torch.zeros(len(batch.at), logits.shape[-1])
     target.index_put_((batch.row, batch.token), batch.p, accumulate=True)
     target /= target.sum(-1, keepdim=True)
     entropy = -torch.special.xlogy(target, target).sum(-1).mean()
-    reading = torch.zeros(())
-    if reader is not None:
-        middle = at(out.hidden_states[(len(out.hidden_states) - 1) // 2]).float()
-        middle = middle * middle.pow(2).mean(-1, keepdim=True).add(1e-6).rsqrt()
-        reading = (reader(middle).float() - batch.z).pow(2).mean()
-    return Losses(torch.nn.functional.cross_entropy(logits, target), entropy, reading)
+    reading = cue = torch.zeros(())
+    if readers is not None:
+        middle = out.hidden_states[(len(out.hidden_states) - 1) // 2]
+        reading, cue = readers(middle.reshape(-1, middle.shape[-1]), batch)
+    return Losses(torch.nn.functional.cross_entropy(logits, target), entropy, reading, cue)
 
 
 def schedule(step: int, steps: int, warmup: int) -> float:
@@ -232,29 +290,28 @@ def schedule(step: int, steps: int, warmup: int) -> float:
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, x)))
 
 
-def reading_weight(step: int, steps: int, recipe: Recipe) -> float:
-    """Weight of the reading loss: full for 0.4 of the way, nothing after 0.7."""
-    x = step / max(1, steps)
-    return recipe.reading * min(1.0, max(0.0, (0.7 - x) / 0.3))
+def readers_weight(step: int, steps: int, full: float) -> float:
+    """Weight of the readers' losses: full for 0.4 of a stage, nothing after 0.7."""
+    return full * min(1.0, max(0.0, (0.7 - step / max(1, steps)) / 0.3))
 
 
-def _optimizer(model, reader: torch.nn.Linear, recipe: Recipe) -> torch.optim.AdamW:
+def _optimizer(model, readers: Readers, recipe: Recipe) -> torch.optim.AdamW:
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
     groups = [
         {"params": matrices, "weight_decay": recipe.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
-        {"params": list(reader.parameters()), "weight_decay": 0.0},
+        {"params": list(readers.parameters()), "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
+    return torch.optim.AdamW(groups, lr=recipe.stages[0].learning_rate, betas=(0.9, 0.98), fused=True)
 
 
 @dataclass
 class _State:
-    """Where a training stands; what a checkpoint holds."""
+    """Where a training stands; what a checkpoint holds. Steps count from the start of a stage."""
 
     model: Any
-    reader: torch.nn.Linear
+    readers: Readers
     optimizer: torch.optim.Optimizer
     shard: int = 0
     step: int = 0
@@ -264,7 +321,7 @@ class _State:
     def save(self, path: Path) -> None:
         """Whole or absent."""
         counts = {"shard": self.shard, "step": self.step, "steps": self.steps, "tokens": self.tokens}
-        parts = {"model": self.model, "reader": self.reader, "optimizer": self.optimizer}
+        parts = {"model": self.model, "readers": self.readers, "optimizer": self.optimizer}
         torch.save({**{k: v.state_dict() for k, v in parts.items()}, **counts}, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").rename(path)
 
@@ -272,7 +329,7 @@ class _State:
         """Go on from a checkpoint."""
         saved = torch.load(path, weights_only=True)
         self.model.load_state_dict(saved["model"])
-        self.reader.load_state_dict(saved["reader"])
+        self.readers.load_state_dict(saved["readers"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.shard, self.step = saved["shard"], saved["step"]
         self.steps, self.tokens = saved["steps"], saved["tokens"]
@@ -323,39 +380,53 @@ def train(
     tokenizer = _tokenizer_of(recipe, folder / "tokenizer")
     producers = _start_producers(recipe, folder, workers)
     model = make_model(recipe)
-    reader = torch.nn.Linear(recipe.d_model, len(TRAITS))
-    state = _State(model, reader, _optimizer(model, reader, recipe))
+    readers = Readers(recipe.d_model, recipe.vocab)
+    state = _State(model, readers, _optimizer(model, readers, recipe))
     if (folder / "checkpoint.pt").exists():
         state.restore(folder / "checkpoint.pt")
-    first, began = state.step, time.monotonic()
+    first, began = state.tokens, time.monotonic()
     while state.shard < recipe.shards:
+        stage, start = recipe.stage_of(state.shard)
         path = folder / "shards" / f"shard{state.shard:04d}.npz"
         _await(path, producers)
-        plan = list(
-            batches(read_shard(path), recipe.batch_tokens, np.random.default_rng([recipe.seed, state.shard]))
-        )
-        state.steps = state.steps or len(plan) * recipe.shards
+        rng = np.random.default_rng([recipe.seed, state.shard])
+        plan = list(batches(read_shard(path), recipe.batch_tokens, rng))
+        if state.shard == start:
+            state.step, state.steps = 0, len(plan) * stage.shards
         for batch in plan:
-            found = _step(recipe, state, batch)
+            found = _step(recipe, stage, state, batch)
             if state.step % 25 == 0:
-                seconds, excess = time.monotonic() - began, float(found.loss.detach() - found.entropy)
-                reading = float(found.reading.detach())
-                report(Progress(state.step, state.steps, state.tokens, seconds, excess, reading, first))
+                report(_progress(recipe, state, found, time.monotonic() - began, first))
         state.shard += 1
         state.save(folder / "checkpoint.pt")
         if probe is not None and (state.shard % probe_every == 0 or state.shard == recipe.shards):
-            probe(model, tokenizer, state.step)
+            probe(model, tokenizer, state.shard)
     return model, tokenizer
 
 
-def _step(recipe: Recipe, state: _State, batch: Batch) -> Losses:
+def _progress(recipe: Recipe, state: _State, found: Losses, seconds: float, first: int) -> Progress:
+    excess = float(found.loss.detach() - found.entropy)
+    done = state.shard / recipe.shards
+    return Progress(
+        done,
+        state.step,
+        state.tokens,
+        seconds,
+        excess,
+        float(found.reading.detach()),
+        float(found.cue.detach()),
+        first,
+    )
+
+
+def _step(recipe: Recipe, stage: Stage, state: _State, batch: Batch) -> Losses:
     """One optimiser step."""
     for group in state.optimizer.param_groups:
-        group["lr"] = recipe.learning_rate * schedule(state.step, state.steps, recipe.warmup)
+        group["lr"] = stage.learning_rate * schedule(state.step, state.steps, recipe.warmup)
+    weight = readers_weight(state.step, state.steps, stage.readers)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = losses(state.model, batch, state.reader)
-    weight = reading_weight(state.step, state.steps, recipe)
-    (found.loss + weight * found.reading).backward()
+        found = losses(state.model, batch, state.readers if weight else None)
+    (found.loss + weight * (found.reading + found.cue)).backward()
     torch.nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
     state.optimizer.step()
     state.optimizer.zero_grad()
