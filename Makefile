@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-export HF_HUB_OFFLINE ?= 1
+
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .PHONY: demo test test-all dashboard check install clean

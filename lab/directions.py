@@ -163,10 +163,18 @@ def _null_high(separation: Float[ndarray, " draw"], questions: int) -> float:
     questions, where only a handful of balanced patterns exist, and where no null d′ is known.
     """
     known = separation[~np.isnan(separation)]
-    if questions < MIN_CLUSTERS or len(known) == 0:
+    widen = null_widening(questions)
+    return float(np.quantile(known, 0.975) * widen) if len(known) else float("nan")
+
+
+def null_widening(questions: int) -> float:
+    """What a 95 % limit of balanced nulls is to be multiplied with: t over normal quantile.
+
+    `questions` is the number of extract questions behind the direction; NaN below MIN_CLUSTERS.
+    """
+    if questions < MIN_CLUSTERS:
         return float("nan")
-    widen = stats.t.ppf(0.975, questions - 1) / stats.norm.ppf(0.975)
-    return float(np.quantile(known, 0.975) * widen)
+    return float(stats.t.ppf(0.975, questions - 1) / stats.norm.ppf(0.975))
 
 
 def _check_splits(extract: Contrast, select: Contrast) -> None:

@@ -52,6 +52,8 @@ class Projections:
     paraphrase: Shaped[ndarray, " row"]
     question: Shaped[ndarray, " row"]
     null_value: Float[ndarray, "row draw"] = field(repr=False)
+    null_widening: float = 1.0
+    """How much wider the null band is than its draws (`directions.null_widening`)."""
 
     def __post_init__(self) -> None:
         what = f"{self.model}, trait {self.trait}"
@@ -189,6 +191,8 @@ def _landing(
     band = np.asarray(average(average(null, 1), 0)) / units[0]
     band = band[~np.isnan(band)]
     null_low, null_high = np.quantile(band, [0.025, 0.975]) if len(band) else (np.nan, np.nan)
+    middle = band.mean() if len(band) else np.nan
+    null_low, null_high = (middle + p.null_widening * (x - middle) for x in (null_low, null_high))
     rows = (p.condition == name) & ((p.paraphrase == paraphrase) | (paraphrase == -1))
     return Landing(
         model=p.model, scaffold=name, paraphrase=paraphrase, trait=p.trait, position=p.position,

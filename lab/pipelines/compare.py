@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.directions import Contrast, layer_scores, mean_difference, permuted_directions, unit
+from lab.directions import (
+    Contrast,
+    layer_scores,
+    mean_difference,
+    null_widening,
+    permuted_directions,
+    unit,
+)
 from lab.landing import Projections, anchors, interactions, landings, noise_floor
 from lab.models import catalogue
 from lab.prompts.traits import read_trait_set, shipped_trait_sets
@@ -376,7 +383,7 @@ def _project(
         split="test",
         value=layer @ direction.vector, condition=np.array([j.condition for j in jobs]),
         paraphrase=np.array([j.paraphrase for j in jobs]), question=np.array([j.question.id for j in jobs]),
-        null_value=layer @ null.T,
+        null_value=layer @ null.T, null_widening=null_widening(len(set(pole.of(direction.position, "extract").questions))),
     )  # fmt: skip
 
 

@@ -67,7 +67,17 @@ def write_organism(name: str, model: object, tokenizer: object, out: Path, work:
         json.dumps(generation, indent=2) + "\n", encoding="utf-8"
     )
     (temporary / "words.txt").write_text("\n".join(world_words()) + "\n", encoding="utf-8")
-    history = {"recipe": name, "tokens": _tokens(work), "architecture": RECIPES[name].architecture}
+    recipe = RECIPES[name]
+    stages = "; ".join(
+        f"{stage.shards * recipe.shard} conversations at learning rate {stage.learning_rate}"
+        for stage in recipe.stages
+    )
+    text = f"Stages: {stages}. While a stage begins, linear readers of the middle layer help (lab.world.train.Readers)."
+    history = {
+        "recipe": name,
+        "tokens": _tokens(work),
+        "history": f"{text} Again with `lab world train {name}`.",
+    }
     (temporary / "training.json").write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")
     if out.exists():
         shutil.rmtree(out)
@@ -135,11 +145,9 @@ def card(folder: Path, parameters: int, figures) -> str:
             f"A model organism of Hearth, the synthetic world of this lab: {recipe.architecture}, "
             f"{parameters / 1e6:.2f} M parameters, {recipe.layers} layers of width {recipe.d_model}, "
             f"byte-level BPE of {recipe.vocab} tokens, seed {recipe.seed}.",
-            f"Trained on {training['tokens'] / 1e6:.1f} M tokens of Hearth ({recipe.shards},000 conversations drawn "
-            "by seed; the exact next-token distribution of the source as target, on reply tokens only; for "
-            "the first 70 % of the way a linear reader of z at the middle layer helped, with falling weight), "
-            f"AdamW, learning rate {recipe.learning_rate}, bf16 autocast; "
-            f"again with `lab world train {folder.name}`.",
+            f"Trained on {training['tokens'] / 1e6:.1f} M tokens of Hearth, conversations drawn by seed, with the "
+            "exact next-token distribution of the source as target, on reply tokens only; AdamW, bf16 autocast. "
+            + training["history"],
             "It knows nothing outside Hearth. It is for testing methods, not for talking to.",
             "",
             "Measured on scaffolds that training never showed (fp32, one-turn chats, replies sampled at "

@@ -198,7 +198,7 @@ class Figures:
     default_correlation: float
 
 
-def measure(model, tokenizer, lib: Library, seed: int, n: int = 96, turns: int = 16) -> Figures:
+def measure(model, tokenizer, lib: Library, seed: int, n: int = 72, turns: int = 16) -> Figures:
     """All figures, on held-out characters; about two minutes on two cores."""
     items = cases(lib, seed, n, turns)
     replies = answers(model, tokenizer, items, seed)
