@@ -100,7 +100,7 @@ def _check_folder(name: str, folder: Path) -> bool:
     parts = name.split("/")
     if folder.exists() or len(parts) > 2 or name.startswith((".", "/", "~")) or not all(parts):
         raise LabError(
-            f"no model folder {name}; give a folder with config.json, a shipped name or a hub name"
+            f"no model folder {name!r}; give a folder with config.json, a shipped name or a hub name"
         )
     return False
 

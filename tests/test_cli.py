@@ -1,0 +1,144 @@
+"""The command line as its users type it, mistakes included."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LAB = [sys.executable, "-c", "from lab.cli import main; main()"]
+CARD = str(ROOT / "data" / "scaffolds" / "companion-card.md")
+STRANGER = str(ROOT / "data" / "scaffolds" / "cold-stranger.md")
+
+
+def lab(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*LAB, *arguments], capture_output=True, text=True, cwd=cwd, check=False)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def document(runs):
+    done = lab(
+        "compare", "--models", "hearth-a", "hearth-b", "--scaffold", CARD, "--scaffold", STRANGER,
+        "--max-new-tokens", "12", "--runs", str(runs), "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_help_is_fast_and_loads_no_torch():
+    code = "import sys; sys.argv = ['lab', '--help']\nfrom lab.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    code += "print('torch' in sys.modules or 'transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("False")
+    assert "compare" in done.stdout
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        lab("--help")
+        seconds.append(time.perf_counter() - began)
+    bare = []
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+        bare.append(time.perf_counter() - began)
+    # Half a second on an idle machine; a busy one slows a bare interpreter in the same measure.
+    assert min(seconds) < max(0.5, 12 * min(bare))
+
+
+def test_models_json():
+    found = json.loads(lab("models", "--json").stdout)
+    assert {m["name"] for m in found} >= {"hearth-a", "hearth-b"}
+    assert all(set(m) == {"name", "path", "parameters", "layers", "d_model", "vocab", "card"} for m in found)
+    assert all(2e6 <= m["parameters"] <= 5.5e6 for m in found)
+
+
+def test_compare_json_has_the_promised_form(document):
+    row = document["landing"][0]
+    assert {
+        "model", "scaffold", "trait", "L", "low", "high", "null_low", "null_high", "d_prime", "n", "split", "layer",
+    } <= set(row)  # fmt: skip
+    assert {"scaffold", "trait", "D", "low", "high", "p", "q", "n"} <= set(document["interaction"][0])
+    assert len(document["landing"]) == 2 * 2 * 3
+    assert len(document["interaction"]) == 2 * 3
+    assert document["noise_floor"]
+    assert document["run"].startswith("compare-")
+
+
+def test_saved_run_is_listed_and_shown(document, runs):
+    listed = json.loads(lab("runs", "--runs", str(runs), "--json").stdout)
+    assert [r["id"] for r in listed] == [document["run"]]
+    again = json.loads(lab("show", document["run"], "--runs", str(runs), "--json").stdout)
+    assert again == document
+    table = lab("show", document["run"], "--runs", str(runs)).stdout
+    assert "warmth" in table
+    assert "noise floor" in table
+
+
+def test_report_is_written(document, runs):
+    report = runs / document["run"] / "report.html"
+    assert report.is_file()
+    assert "Companion card" in report.read_text(encoding="utf-8")
+
+
+def test_extract_keeps_vectors(runs):
+    done = lab("extract", "hearth-a", "--max-new-tokens", "12", "--runs", str(runs), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    folder = runs / found["run"]
+    cards = json.loads((folder / "directions.json").read_text())
+    assert {c["trait"] for c in cards} == {"assistant", "warmth", "intimacy"}
+    assert (folder / "directions.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("compare", "--models", "hearth-a", "--scaffold", CARD), "two models"),
+        (("compare", "--models", "hearth-a", "/no/such", "--scaffold", CARD), "no model folder"),
+        (("compare", "--models", "hearth-a", "hearth-b", "--scaffold", "/no/such.md"), "/no/such.md"),
+        (("compare", "--scaffold", CARD), "--models"),
+        (("show", "compare-none"), "no run"),
+        (("extract", "."), "config.json"),
+        (("nonsense",), "nonsense"),
+        (("world", "train", "hearth-z"), "no recipe"),
+        (("world", "measure", "hearth-z"), "no organism"),
+    ],
+)
+def test_mistakes_end_with_a_message_and_status_2(arguments, message, tmp_path):
+    done = lab(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_empty_scaffold_and_bad_traits(tmp_path):
+    (tmp_path / "empty.md").write_text("")
+    done = lab(
+        "compare", "--models", "hearth-a", "hearth-b", "--scaffold", str(tmp_path / "empty.md"), cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert "empty" in done.stderr
+    (tmp_path / "bad.json").write_text('{"name": "x",')
+    done = lab(
+        "compare",
+        "--models",
+        "hearth-a",
+        "hearth-b",
+        "--scaffold",
+        CARD,
+        "--traits",
+        "bad.json",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert "not JSON" in done.stderr
+    assert "Traceback" not in done.stderr

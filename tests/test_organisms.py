@@ -1,0 +1,56 @@
+"""The shipped organisms: size, card, and (slow) the figures that the card claims."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = ("hearth-a", "hearth-b")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_folder_is_small_and_complete(name):
+    folder = ROOT / "data" / "organisms" / name
+    size = sum(p.stat().st_size for p in folder.iterdir())
+    assert size <= 10_000_000
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    for figure in ("seed", "loss above the source", "sentences that parse", "obedience r", "ceiling r"):
+        assert figure in card
+    assert json.loads((folder / "config.json").read_text())["lab_trait_set"] == "hearth"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_organism_obeys_its_scaffold(name):
+    """A small sample of what the card measures: the mission traits, 16 scaffolds with 4 replies."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from lab.world.evaluate import TRAITS, answers, cases, obedience
+    from lab.world.library import library
+
+    folder = ROOT / "data" / "organisms" / name
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).float()
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    items = cases(library(), 31, 24, 4)
+    found = obedience(library(), items, answers(model, tokenizer, items, 0))
+    scores = dict(zip(TRAITS, found.correlation, strict=True))
+    assert min(scores[t] for t in ("assistant", "warmth", "intimacy")) > 0.6, scores
+    assert found.coherence > 0.6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_projections_tell_what_the_judge_reads_and_steering_moves_it(name, tmp_path):
+    from lab.pipelines.compare import shipped_scaffolds
+    from lab.pipelines.truth import known_truth
+    from lab.store import Store
+
+    scaffolds = [s for s in shipped_scaffolds() if any(p.segments for p in s.paraphrases)]
+    found = known_truth(
+        name, scaffolds, Store(tmp_path), lambda stage, part: None, coefficients=(-0.5, -0.25, 0.0, 0.25, 0.5)
+    )
+    for row in found.readings:
+        assert row.r2_scaffold >= 0.8, row
+    for trait in ("assistant", "warmth", "intimacy"):
+        doses = [d.reading for d in found.doses if d.trait == trait]
+        assert doses == sorted(doses), (trait, doses)
