@@ -19,6 +19,7 @@ Run: python experiments/known_truth.py [model ...]      (about two minutes a mod
 
 import sys
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -52,8 +53,10 @@ def main(config: Config) -> None:
         print(f"{model}: dose-response without scaffold\n{table.round(2).to_string()}")
         for row in found.readings:
             print(f"(1) {model} {row.trait}: {'supported' if row.r2_scaffold >= 0.8 else 'refuted'}")
-        for trait, part in doses[doses.coefficient.isin([-1, -0.5, 0, 0.5, 1])].groupby("trait"):
-            rises = part.sort_values("coefficient").reading.is_monotonic_increasing
+        for trait in doses.trait.unique():
+            steps = [d for d in found.doses if d.trait == trait and d.coefficient in (-1, -0.5, 0, 0.5, 1)]
+            values = [d.reading for d in sorted(steps, key=lambda d: d.coefficient)]
+            rises = all(a < b for a, b in pairwise(values))  # NaN (nothing parsed) is not a rise
             print(f"(2) {model} {trait}: {'supported' if rises else 'refuted'}")
 
 

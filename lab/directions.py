@@ -145,7 +145,7 @@ def layer_scores(
     for layer in range(extract.acts.shape[1]):
         made = extract.acts[rows, layer].astype(np.float64)
         projection = weights @ (made @ select.acts[held, layer].astype(np.float64).T)
-        separation = d_prime(projection[:, up], projection[:, ~up])
+        separation = np.asarray(d_prime(projection[:, up], projection[:, ~up]))
         # Layer scores are compared by d′, which has no scale: the direction's length drops out.
         values = (auroc(projection[0, up], projection[0, ~up]), float(separation[0]))
         high = _null_high(separation[1:], len(np.unique(where)))

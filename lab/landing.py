@@ -100,15 +100,15 @@ def _paraphrases(p: Projections, condition: str) -> Shaped[ndarray, " paraphrase
 def _relative(p: Projections, values: Float[ndarray, "row *draw"]) -> _Relative:
     neutral = average(_cells(p, values, "neutral"), 0)
     scaffolds = {name: _cells(p, values, name) - neutral for name in p.scaffolds}
-    poles = [_cells(p, values, name) - neutral for name in ("positive", "negative")]
-    return _Relative(*poles, scaffolds)
+    positive, negative = (_cells(p, values, name) - neutral for name in ("positive", "negative"))
+    return _Relative(positive, negative, scaffolds)
 
 
 def _mean(table: Cells, weights: Weights) -> Draws:
     """Mean over paraphrases of the weighted mean over the questions that have a value, per draw."""
     known = (~np.isnan(table)).astype(np.float64)
     total, mass = weights @ np.nan_to_num(table).T, weights @ known.T
-    return average(np.where(mass > 0, total / np.where(mass > 0, mass, 1.0), np.nan), 1)
+    return np.asarray(average(np.where(mass > 0, total / np.where(mass > 0, mass, 1.0), np.nan), 1))
 
 
 def _unit(relative: _Relative, weights: Weights) -> Draws:
@@ -188,7 +188,7 @@ def _landing(
     values = _mean(table, weights) / units
     clusters = min(_questions(p), int((~np.isnan(table)).any(axis=0).sum()))
     low, high = interval(values[1:], clusters)
-    band = np.asarray(average(average(null, 1), 0)) / units[0]
+    band = np.asarray(average(np.asarray(average(null, 1)), 0)) / units[0]
     band = band[~np.isnan(band)]
     null_low, null_high = np.quantile(band, [0.025, 0.975]) if len(band) else (np.nan, np.nan)
     middle = band.mean() if len(band) else np.nan

@@ -138,7 +138,7 @@ def test_shipped_scaffolds_are_many():
     [
         ({"models": ("hearth-a",)}, "two models, got 1"),
         ({"scaffolds": ()}, "no scaffold given"),
-        ({"models": ("hearth-a", "./nowhere")}, "no model folder ./nowhere"),
+        ({"models": ("hearth-a", "./nowhere")}, "no model folder './nowhere'"),
         ({"trait_set": "virtue"}, "neither a file nor one of"),
         ({"max_new_tokens": 1}, "at least 4"),
         ({"dtype": "int3"}, "dtype must be one of"),

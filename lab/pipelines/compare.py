@@ -334,7 +334,9 @@ def extract_side(
     depth: list[LayerScore] = []
     for i, trait in enumerate(traits.traits):
         up, down = found[2 * i], found[2 * i + 1]
-        pooled = {p: np.concatenate([up.pooled[p], down.pooled[p]]) for p in POSITIONS}
+        pooled: dict[Position, NDArray[np.float32]] = {
+            p: np.concatenate([up.pooled[p], down.pooled[p]]) for p in POSITIONS
+        }
         made.poles[trait.name] = _Poles((*groups[2 * i], *groups[2 * i + 1]), pooled)
         for position in POSITIONS:
             key = (trait.name, position)
@@ -479,12 +481,10 @@ def conclude(
 ) -> Comparison:  # fmt: skip
     """From projections to records: landings, noise floor and interactions with their intervals."""
     rng = np.random.default_rng([config.seed, 2])
-    crossed = [
-        interactions(
-            *([p for p in side.projections if p.position == position] for side in sides), rng, config.draws
-        )
-        for position in POSITIONS
-    ]
+    crossed = []
+    for position in POSITIONS:
+        one, other = ([p for p in side.projections if p.position == position] for side in sides)
+        crossed.append(interactions(one, other, rng, config.draws))
     everything = [p for side in sides for p in side.projections]
     return Comparison(
         run=run,

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lab.records import LabError
 
@@ -40,7 +41,7 @@ def train_organism(name: str, out: Path, work: Path, workers: int, say: Say) -> 
     measure_organism(out, say)
 
 
-def write_organism(name: str, model: object, tokenizer: object, out: Path, work: Path) -> None:
+def write_organism(name: str, model: Any, tokenizer: Any, out: Path, work: Path) -> None:
     """Save weights (bf16), tokenizer, chat template and word list; whole or absent."""
     import torch
 

@@ -124,7 +124,7 @@ class _LogLikelihood:
         """[sample] for z [sample, trait]."""
         total = self._sum(self._single, z)
         for options in self._mixed:
-            total += logsumexp([self._sum(choices, z) for choices in options], axis=0)
+            total += np.asarray(logsumexp([self._sum(choices, z) for choices in options], axis=0))
         return total
 
     def derivatives(self, z: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -185,7 +185,8 @@ def write_shard(recipe: Recipe, folder: Path, index: int, tokenizer, lib: Librar
     for name in sorted(set(_COUNTED_BY.values())):
         arrays[f"n_{name}"] = np.array([len(getattr(row, name)) for row in rows], np.int32)
     temporary = path.with_suffix(f".{os.getpid()}.tmp.npz")
-    np.savez(temporary, **{k: v.astype(np.float16) if k in ("p", "z") else v for k, v in arrays.items()})
+    halved: dict[str, Any] = {k: v.astype(np.float16) if k in ("p", "z") else v for k, v in arrays.items()}
+    np.savez(temporary, **halved)
     temporary.rename(path)
 
 
@@ -232,7 +233,9 @@ def collate(docs: list[Encoded]) -> Batch:
         parts["cue_at"].append(doc.cue_at + i * width)
         parts["cue_row"].append(doc.cue_row + cues)
         replies, cues = replies + len(doc.at), cues + len(doc.cue_at)
-    whole = {name: np.concatenate(arrays).astype(np.int64) for name, arrays in parts.items()}
+    whole: dict[str, np.ndarray] = {
+        name: np.concatenate(arrays).astype(np.int64) for name, arrays in parts.items()
+    }
     for name in ("token", "cue_token"):
         whole[name] = np.concatenate([getattr(d, name) for d in docs]).astype(np.int64)
     for name in ("p", "z"):
