@@ -41,13 +41,14 @@ def test_organism_obeys_its_scaffold(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_projections_tell_what_the_judge_reads_and_steering_moves_it(name, tmp_path):
+    """Doses of a quarter: at half a norm hearth-b's grammar breaks (experiments/LOG.md)."""
     from lab.pipelines.compare import shipped_scaffolds
     from lab.pipelines.truth import known_truth
     from lab.store import Store
 
     scaffolds = [s for s in shipped_scaffolds() if any(p.segments for p in s.paraphrases)]
     found = known_truth(
-        name, scaffolds, Store(tmp_path), lambda stage, part: None, coefficients=(-0.5, -0.25, 0.0, 0.25, 0.5)
+        name, scaffolds, Store(tmp_path), lambda stage, part: None, coefficients=(-0.25, 0.0, 0.25)
     )
     for row in found.readings:
         assert row.r2_scaffold >= 0.8, row
