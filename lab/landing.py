@@ -1,4 +1,4 @@
-"""Where a scaffold puts a model on a trait, in the model's own unit (METHODS 2), with uncertainty.
+"""Where a scaffold puts a model on a trait, in the model's own unit, with uncertainty.
 
     L(s) = ( <h(s), v> − mean over neutral ) / ( (mean over positive − mean over negative) / 2 )
 

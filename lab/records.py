@@ -216,7 +216,7 @@ class LayerScore:
 
 @dataclass(frozen=True)
 class Landing:
-    """Where one scaffold puts one model on one trait (METHODS: the unit of landing).
+    """Where one scaffold puts one model on one trait.
 
     `paraphrase` is -1 for the mean over paraphrases, else the index of one. low/high: 95 %
     cluster bootstrap; null_low/null_high: 95 % band under label-permuted directions of equal

@@ -12,7 +12,7 @@ from numpy import ndarray
 from scipy import stats
 
 MIN_CLUSTERS = 5
-"""Below this many clusters there is no interval and no test (METHODS 4): the result is NaN."""
+"""Below this many clusters there is no interval and no test: the result is NaN."""
 EXACT_UP_TO = 14
 """Up to this many clusters all 2^n sign patterns are enumerated."""
 
