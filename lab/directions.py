@@ -1,4 +1,4 @@
-"""Persona vectors by mean difference, their label-permuted nulls, and the choice of a layer.
+"""Persona vectors by mean difference, their pole-swapped nulls, and the choice of a layer.
 
 A direction is a weighted sum of activations, sum_i w_i a_i, with weights that depend on labels and
 questions only; a null direction is the same sum with the poles swapped in half of the questions. So a
@@ -129,7 +129,7 @@ def layer_scores(
     """How well each layer's direction, made on `extract`, separates the poles on `select`.
 
     One LayerScore per layer, in order, `chosen` set on the one that `choose_layer` names. null_high
-    is the 97.5 % point of d′ on `select` (true labels) over `draws` label-permuted directions of the
+    is the 97.5 % point of d′ on `select` (true labels) over `draws` pole-swapped directions of the
     same layer, widened for few questions (`_null_high`). It is a null per layer, not of the maximum
     over layers: report on `test`. Never holds [draw, layer, d_model]: projections come from the
     chat × chat products. Raises LabError when the splits are not extract and select, share a

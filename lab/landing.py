@@ -38,7 +38,7 @@ class Projections:
     value [row] (NaN: the reply failed); condition [row] is "positive", "negative", "neutral" or a
     scaffold's name; paraphrase [row] is the index of the wording (for poles, of the prompt; 0 for
     neutral); question [row] is a label; several rows of one cell are seeds. null_value [row, draw]
-    are projections on label-permuted directions of the same norm (draw may be 0). Raises LabError
+    are projections on pole-swapped directions of the same norm (draw may be 0). Raises LabError
     for unequal lengths, a missing anchor, or the extract split, where the direction was made.
     """
 
@@ -163,7 +163,7 @@ def landings(p: Projections, rng: np.random.Generator, draws: int = 1000) -> tup
 
     L, low, high in units of the model (module docstring). low/high: 95 % over questions, anchors
     included, these paraphrases fixed (`stats.interval`). null_low/null_high: 95 % band of L over
-    label-permuted directions, divided by the true unit. d_prime: scaffold rows against neutral rows,
+    pole-swapped directions, divided by the true unit. d_prime: scaffold rows against neutral rows,
     raw. n: usable replies under the scaffold. Without a unit (`has_unit`) L, interval and band are
     NaN; below 5 questions the interval is.
     """

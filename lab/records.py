@@ -200,7 +200,7 @@ class LayerScore:
     """How well one layer's direction separates a trait's poles on one split, held out.
 
     auroc in [0, 1]; d_prime in within-condition sd; null_high is the 97.5 % point of d_prime
-    under label-permuted directions.
+    under pole-swapped directions.
     """
 
     model: str
@@ -219,7 +219,7 @@ class Landing:
     """Where one scaffold puts one model on one trait.
 
     `paraphrase` is -1 for the mean over paraphrases, else the index of one. low/high: 95 %
-    cluster bootstrap; null_low/null_high: 95 % band under label-permuted directions of equal
+    cluster bootstrap; null_low/null_high: 95 % band under pole-swapped directions of equal
     norm; n: replies; d_prime: separation from the model's own neutral.
     """
 

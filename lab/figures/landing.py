@@ -81,7 +81,7 @@ def depth_profile(
         f"Unit: d′ between the trait's poles, direction from other questions; {POSITION_WORDS[position]}.",
         f"Split: {span_words(x.split for x in scores)}; n = {_sizes(comparison, scores)} questions. "
         "Ring: the layer chosen here.",
-        "Null (dotted): 97.5 % point of d′ under label-permuted directions.",
+        "Null (dotted): 97.5 % point of d′ under pole-swapped directions.",
     ]
     finish(figure, lines, theme, 52)
     return figure
@@ -299,7 +299,7 @@ def _forest_notes(rows: Sequence[Row], position: Position, a: str, b: str) -> li
         f"{L_UNIT}; {POSITION_WORDS[position]}.",
         f"Split: {span_words(x.split for x in whole)}; "
         f"n = {span(x.n for x in whole)} replies per mark; bars: 95 % cluster bootstrap.",
-        "Null (grey bars): 95 % of L under label-permuted directions of equal norm. Ticks: single wordings.",
+        "Null (grey bars): 95 % of L under pole-swapped directions of equal norm. Ticks: single wordings.",
         f"D: {a} beyond {b}; n = {span(x.n for x in tests)} questions, same split; "
         "filled: q < .05 (Benjamini–Hochberg).",
         "Shade behind D: 95 % of differences between two wordings inside one model (noise floor).",

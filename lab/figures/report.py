@@ -107,7 +107,8 @@ def _methods(comparison: Comparison) -> str:
         "read as the mean over the reply's tokens and, apart, at the last prompt token (spawn point).",
         "Intervals: 95 %, cluster bootstrap over questions "
         f"({s.get('bootstrap_draws', 'unrecorded')} draws). "
-        f"Null: label-permuted directions of equal norm ({s.get('null_permutations', 'unrecorded')}). "
+        "Null: directions of equal norm with the poles swapped in half of the extract questions "
+        f"({s.get('null_permutations', 'unrecorded')}). "
         "D is what a scaffold does in the first model beyond the second; p by sign-flip over questions, q by "
         "Benjamini–Hochberg over all scaffolds and traits of a position. The noise floor is what rewording a "
         "scaffold does inside one model.",

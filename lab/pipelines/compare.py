@@ -70,7 +70,7 @@ class CompareConfig:
     draws: int = 1000
     """Bootstrap draws."""
     permutations: int = 200
-    """Label-permuted directions of the null."""
+    """Pole-swapped directions of the null."""
 
 
 @dataclass(frozen=True)
@@ -351,7 +351,7 @@ def _extract(
     label: str, model: "LoadedModel", trait: str, position: Position, pole: _Poles, config: CompareConfig,
     rng: np.random.Generator,
 ) -> tuple[list[LayerScore], Direction, NDArray[np.float64]]:  # fmt: skip
-    """Layer scores, the direction at the chosen layer, and its label-permuted null [draw, d_model]."""
+    """Layer scores, the direction at the chosen layer, and its pole-swapped null [draw, d_model]."""
     extract = pole.of(position, "extract")
     scores = layer_scores(
         extract, pole.of(position, "select"), rng, config.permutations,
