@@ -1,6 +1,7 @@
 """Pieces that pages put together: choices that live in the URL, replies, downloads."""
 
 import io
+import json
 import re
 import tempfile
 import zipfile
@@ -10,12 +11,13 @@ from html import escape
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pandas as pd
 import streamlit as st
 
-from lab.figures import landing, lookup, tables, theme, tokens
-from lab.figures.export import export
+from lab.figures import lookup, tables, theme, tokens
+from lab.figures.export import export, page
 from lab.figures.report import write_report
-from lab.records import Comparison, Position
+from lab.records import Comparison, ReplyRow
 
 POSITIONS = {"reply_mean": "whole reply", "spawn": "spawn point"}
 Option = TypeVar("Option", bound=str)
@@ -90,39 +92,68 @@ def replies(comparison: Comparison, scaffold: str, trait: str) -> None:
         with column.expander("What it was given"):
             st.text(row.prompt)
     st.html(tokens.token_strip(comparison, rows, trait, shade()))
-
-
-def downloads(comparison: Comparison, trait: str, position: Position) -> None:
-    """The landing figure with its table and manifest, and the whole report, made when asked for."""
-    left, right = st.columns(2)
-    left.download_button(
-        "Figure, table and manifest (zip)", lambda: figure_zip(comparison, trait, position),
-        f"landing-{position}.zip", "application/zip", on_click="ignore", width="stretch", key="zip",
-    )  # fmt: skip
-    right.download_button(
-        "Report (one HTML file)", lambda: report_bytes(comparison), "report.html", "text/html",
-        on_click="ignore", width="stretch", key="report",
+    st.download_button(
+        "Token strips and their numbers (zip)", lambda: strip_zip(comparison, rows, trait), "tokens.zip",
+        "application/zip", on_click="ignore", key="tokens.zip",
     )  # fmt: skip
 
 
-def figure_zip(comparison: Comparison, trait: str, position: Position) -> bytes:
-    """The landing forest as HTML, CSV, JSON and, where a Chrome is found, PDF, SVG and PNG."""
-    manifest = {
-        "run": comparison.run, "figure": "landing forest", "trait": trait, "position": position,
-        "trait_set": comparison.trait_set, "models": [asdict(m) for m in comparison.models],
-        "settings": dict(comparison.settings),
-    }  # fmt: skip
-    figure = landing.landing_forest(comparison, trait, position)
+def take_away(
+    comparison: Comparison, stem: str, make: Callable[[], Any], table: Callable[[], pd.DataFrame],
+    **about: str,
+) -> None:  # fmt: skip
+    """A button that gives a figure with its numbers and its origin, made when it is pressed."""
+    st.download_button(
+        "Figure, table and manifest (zip)", lambda: figure_zip(comparison, stem, make(), table(), **about),
+        f"{stem}.zip", "application/zip", on_click="ignore", key=f"{stem}.zip",
+    )  # fmt: skip
+
+
+def figure_zip(comparison: Comparison, stem: str, figure: Any, table: pd.DataFrame, **about: str) -> bytes:
+    """A figure as HTML, CSV, JSON and, where a Chrome is found, PDF, SVG and PNG.
+
+    `about` goes into the manifest beside the run, its models and settings.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        table = tables.summary(comparison, trait, position)
-        done = export(figure, Path(folder), "landing", table, manifest)
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-            for file in done.files:
-                archive.write(file, file.name)
-            if done.note:
-                archive.writestr("NOTE.txt", done.note)
+        done = export(figure, Path(folder), stem, table, manifest(comparison, stem, **about))
+        return _zip(done.files, done.note)
+
+
+def strip_zip(comparison: Comparison, rows: Sequence[ReplyRow], trait: str) -> bytes:
+    """The token strip as an HTML page, its projections as CSV, and the manifest."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"tokens.{kind}" for kind in ("html", "csv", "json")]
+        files[0].write_text(page("tokens", [tokens.token_strip(comparison, rows, trait)]), encoding="utf-8")
+        tables.tokens(rows, trait).to_csv(files[1], index=False)
+        origin = manifest(comparison, "tokens", trait=trait)
+        files[2].write_text(json.dumps({"manifest": origin}, indent=1, default=str), encoding="utf-8")
+        return _zip(files, None)
+
+
+def manifest(comparison: Comparison, figure: str, **about: str) -> dict[str, object]:
+    """Where a figure comes from."""
+    return {
+        "run": comparison.run, "figure": figure, **about, "trait_set": comparison.trait_set,
+        "models": [asdict(m) for m in comparison.models], "settings": dict(comparison.settings),
+    }  # fmt: skip
+
+
+def _zip(files: Sequence[Path], note: str | None) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            archive.write(file, file.name)
+        if note:
+            archive.writestr("NOTE.txt", note)
     return buffer.getvalue()
+
+
+def report(comparison: Comparison) -> None:
+    """A button that gives the whole report."""
+    st.download_button(
+        "Report (one HTML file)", lambda: report_bytes(comparison), "report.html", "text/html",
+        on_click="ignore", key="report",
+    )  # fmt: skip
 
 
 def report_bytes(comparison: Comparison) -> bytes:

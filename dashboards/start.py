@@ -32,7 +32,7 @@ def scaffold_choice() -> tuple[list[ScaffoldFile], list[ScaffoldFile]]:
     texts = loaders.scaffold_texts()
     names = list(texts)
     picked = st.multiselect(
-        "Scaffolds that come with the lab", names, default=names[:START_WITH], key="shipped",
+        "Scaffolds that come with the lab", names, default=names[:START_WITH], key="shipped", bind="query-params",
         help="Eight or more let their geometry be tested; what was run before is not run again.",
     )  # fmt: skip
     uploads = st.file_uploader(

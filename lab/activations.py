@@ -166,12 +166,6 @@ def _reply(tokenizer: Any, ids: list[int], projections: dict[str, list[float]]) 
     return Reply(text, tuple(pieces), {k: tuple(v) for k, v in projections.items()})
 
 
-def _stop_ids(model: LoadedModel) -> NDArray[np.int64]:
-    configured = getattr(model.network.generation_config, "eos_token_id", None)
-    found = configured if isinstance(configured, list) else [configured]
-    return np.array(sorted({i for i in [*found, model.tokenizer.eos_token_id] if i is not None}), np.int64)
-
-
 # ------------------------------------------------------------------ prefill
 
 
@@ -299,7 +293,7 @@ def _decode(
     total = torch.zeros((len(batch), len(tap.states), model.identity.d_model), device=model.device)
     norm = torch.zeros(len(tap.states), device=model.device, dtype=torch.float64)
     count = np.zeros(len(batch), np.int64)
-    stops = _stop_ids(model)
+    stops = np.array(model.stop_ids, np.int64)
     mask, logits, live = start.mask, start.logits, np.arange(len(batch))
     for step in range(uniforms.shape[1]):
         tokens = _sample(logits, uniforms[live, step], temperature)

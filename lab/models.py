@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.records import LabError, ModelIdentity, Site
+from lab.prompts.chat import render, turn_end
+from lab.records import LabError, Message, ModelIdentity, Site
 
 if TYPE_CHECKING:
     import torch
@@ -28,13 +29,15 @@ class LoadedModel:
     """A model ready to be read and steered.
 
     `bridge` is the TransformerBridge, `tokenizer` the Hugging Face tokenizer, `context` the
-    longest sequence in tokens, `trait_set` what config.json names under "lab_trait_set".
+    longest sequence in tokens, `stop_ids` the tokens that end a reply, `trait_set` what config.json
+    names under "lab_trait_set".
     """
 
     bridge: Any
     tokenizer: Any
     identity: ModelIdentity
     context: int
+    stop_ids: tuple[int, ...]
     trait_set: str | None
 
     @property
@@ -72,6 +75,7 @@ def load(name_or_path: str, dtype: str = "float32") -> LoadedModel:
     trait_set = getattr(network.config, "lab_trait_set", None)
     context = _context(network.config)
     print_name = folder.resolve().name if local else name_or_path
+    stops = stop_ids(network, tokenizer)
     fingerprint = fingerprint_of(network, tokenizer, dtype)
     parameters = sum(p.numel() for p in network.parameters())  # before the bridge adds biases of zero
     bridge = _bridge(name_or_path, network, tokenizer)
@@ -86,7 +90,7 @@ def load(name_or_path: str, dtype: str = "float32") -> LoadedModel:
         dtype=dtype,
         processed_weights=False,
     )
-    model = LoadedModel(bridge, tokenizer, identity, context, trait_set)
+    model = LoadedModel(bridge, tokenizer, identity, context, stops, trait_set)
     verify(model)
     return model
 
@@ -157,14 +161,42 @@ def _bridge(name: str, network: Any, tokenizer: Any) -> Any:
         ) from error
 
 
+def stop_ids(network: Any, tokenizer: Any) -> tuple[int, ...]:
+    """The tokens that end a reply, sorted.
+
+    Those that generation_config.json and the tokenizer call end of sequence; for a chat model
+    also the special token with which its template closes an assistant message; for a base model,
+    whose chat is written line by line, every token with a line break.
+    """
+    configured = getattr(network.generation_config, "eos_token_id", None)
+    found = {*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id}
+    if tokenizer.chat_template is None:
+        vocab = list(range(len(tokenizer)))
+        texts = tokenizer.batch_decode([[i] for i in vocab], clean_up_tokenization_spaces=False)
+        found |= {i for i, text in zip(vocab, texts, strict=True) if "\n" in text}
+    else:
+        found.add(turn_end(tokenizer))
+    return tuple(sorted(i for i in found if i is not None))
+
+
+_NOT_BEHAVIOUR = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "lab_trait_set")
+
+
 def fingerprint_of(network: Any, tokenizer: Any, dtype: str) -> str:
-    """sha256 over parameter names, shapes and bytes, tokenizer, chat template and dtype."""
+    """sha256 over weights (names, shapes, bytes), configuration, stop tokens, tokenizer, template and dtype.
+
+    The configuration counts because equal weights compute something else under another number of
+    heads or another position scaling.
+    """
     import torch
 
     digest = hashlib.sha256(dtype.encode())
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    config = {k: v for k, v in network.config.to_dict().items() if k not in _NOT_BEHAVIOUR}
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    digest.update(str(stop_ids(network, tokenizer)).encode())
     backend = getattr(tokenizer, "backend_tokenizer", None)
     words = json.loads(backend.to_str()) if backend else tokenizer.get_vocab()
     if backend:  # what the last call asked for, not what the tokenizer is
@@ -175,13 +207,15 @@ def fingerprint_of(network: Any, tokenizer: Any, dtype: str) -> str:
 
 
 def verify(model: LoadedModel) -> None:
-    """Check the wiring: every layer's hook fires with the right shape, finite, blind to left padding.
+    """Check that the parts fit: tokenizer to embedding, spans to text, hooks to the network.
 
-    Raises LabError naming the layer.
+    Every layer's hook fires with the right shape, finite, blind to left padding, and what is
+    written at the first, middle and last layer changes the output. Raises LabError naming what failed.
     """
     import torch
 
     name, width = model.identity.name, model.identity.d_model
+    _verify_chat(model)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, model.identity.vocab, (1, 8), generator=generator).to(model.device)
     plain = _states(model, ids, torch.ones_like(ids))
@@ -203,6 +237,45 @@ def verify(model: LoadedModel) -> None:
             raise LabError(
                 f"{name}: left padding changes layer {layer} by {gap:.1%}; it cannot be read in batches"
             )
+    _verify_writing(model, ids, plain)
+
+
+def _verify_chat(model: LoadedModel) -> None:
+    """Token ids of a chat lie in the embedding, and each message's span decodes to its text."""
+    name = model.identity.name
+    said = (Message("system", "You are Ada, 27."), Message("user", "Who are you? Tell me!"))
+    chat = render(model.tokenizer, said)
+    rows = model.network.get_input_embeddings().weight.shape[0]
+    if int(chat.ids.max()) >= rows:
+        raise LabError(
+            f"{name}: its tokenizer gives token {int(chat.ids.max())}, its embedding has {rows} rows; "
+            "tokenizer and weights belong to different models"
+        )
+    for message, span in zip(said[-len(chat.spans) :], chat.spans, strict=True):
+        text = model.tokenizer.decode(chat.ids[span.start : span.end])
+        if "".join(message.content.split()).lower() not in "".join(text.split()).lower():
+            raise LabError(
+                f"{name}: its tokenizer says that {message.content!r} are the tokens of {text!r}; "
+                "its character offsets are wrong, so no message can be located"
+            )
+
+
+def _verify_writing(model: LoadedModel, ids: "torch.Tensor", plain: dict[int, "torch.Tensor"]) -> None:
+    import torch
+
+    def logits(hooks: list[Any]) -> "torch.Tensor":
+        with torch.inference_mode(), model.bridge.hooks(fwd_hooks=hooks):
+            return model.network(input_ids=ids, use_cache=False).logits.float()
+
+    before, last = logits([]), model.identity.layers - 1
+    for layer in sorted({0, last // 2, last}):
+        push = torch.zeros_like(plain[layer])
+        push[..., 0] = plain[layer].norm(dim=-1)
+        after = logits(
+            [(hook_name(Site(layer)), lambda value, hook, push=push: value + push.to(value.dtype))]
+        )
+        if torch.equal(before, after):
+            raise LabError(f"{model.identity.name}: writing at layer {layer} does not reach the output")
 
 
 def _states(model: LoadedModel, ids: "torch.Tensor", mask: "torch.Tensor") -> dict[int, "torch.Tensor"]:

@@ -12,7 +12,7 @@ ALLOWED: dict[str, set[str]] = {
     "shapes": set(),
     "records": {"shapes"},
     "store": BASE,
-    "models": BASE,
+    "models": BASE | {"prompts"},
     "prompts": BASE | {"prompts"},
     "directions": BASE | {"stats"},
     "landing": BASE | {"stats"},

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import make_tokenizer
 
-from lab.prompts.chat import _repaired, check_length, render
+from lab.prompts.chat import _repaired, check_length, render, turn_end
 from lab.records import LabError, Message, Rendered
 
 SYSTEM = Message("system", "You are Ada, a patient teacher.\nMemory:\nthe user likes tea.")
@@ -141,3 +141,27 @@ def test_spans_survive_zero_width_offsets(tokenizers, style):
 
     plain = [Message("system", SYSTEM.content), TURNS[0]]
     assert render(ZeroWidth(), plain).spans == render(tokenizers[style], plain).spans
+
+
+THINKING = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}{% endif %}"
+    "{{ date_string }}"
+)
+
+
+def test_templates_are_asked_for_the_reply_without_a_chain_of_thought_and_for_a_fixed_day():
+    """Qwen3's template opens a chain of thought unless enable_thinking is false; Llama 3's prints today."""
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = THINKING
+    text = render(tokenizer, [Message("user", "Who are you?")]).text
+    assert text.endswith("<think></think>01 Jan 2025")
+
+
+def test_turn_end(tokenizers):
+    end = tokenizers["chatml"].convert_tokens_to_ids("<|im_end|>")
+    assert turn_end(tokenizers["chatml"]) == turn_end(tokenizers["refusing"]) == end
+    plain = make_tokenizer()
+    plain.chat_template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    assert turn_end(plain) is None

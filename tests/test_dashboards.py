@@ -10,7 +10,7 @@ import pytest
 from fake_comparison import LABELS, SCAFFOLDS, fake_comparison
 from streamlit.testing.v1 import AppTest
 
-from lab.figures import lookup
+from lab.figures import landing, lookup, tables
 from lab.records import LabError
 from lab.store import Store
 
@@ -201,8 +201,16 @@ def test_downloads_hold_figure_numbers_and_report(saved, monkeypatch):
     from dashboards import panels
 
     monkeypatch.setenv("BROWSER_PATH", "/nowhere")
-    names = zipfile.ZipFile(io.BytesIO(panels.figure_zip(saved, "warmth", "reply_mean"))).namelist()
-    assert {"landing.html", "landing.csv", "landing.json", "NOTE.txt"} == set(names)
+    figure = landing.depth_profile(saved, "warmth", "reply_mean")
+    made = panels.figure_zip(saved, "depth", figure, tables.depth(saved), trait="warmth")
+    archive = zipfile.ZipFile(io.BytesIO(made))
+    assert {"depth.html", "depth.csv", "depth.json", "NOTE.txt"} == set(archive.namelist())
+    origin = json.loads(archive.read("depth.json"))["manifest"]
+    assert (origin["run"], origin["figure"], origin["trait"]) == (saved.run, "depth", "warmth")
+    rows = [x for x in saved.replies if x.question == saved.replies[0].question]
+    strips = zipfile.ZipFile(io.BytesIO(panels.strip_zip(saved, rows, "warmth")))
+    assert {"tokens.html", "tokens.csv", "tokens.json"} == set(strips.namelist())
+    assert strips.read("tokens.csv").count(b"\n") == 1 + sum(len(x.reply.tokens) for x in rows)
     assert panels.report_bytes(saved).startswith(b"<!doctype html>")
 
 

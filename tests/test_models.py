@@ -116,11 +116,45 @@ def test_fingerprint_depends_on_the_tokenizer(reference):
     assert before != fingerprint_of(network, tokenizer, "float32")
 
 
+def test_fingerprint_depends_on_what_the_weights_compute(checkpoint, copy):
+    """Same weights, another rotary base: another model."""
+    folder = copy()
+    config = json.loads((folder / "config.json").read_text())
+    config["rope_parameters"] = {"rope_theta": 500.0, "rope_type": "default"}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load(str(folder)).identity.fingerprint != load(str(checkpoint("llama"))).identity.fingerprint
+
+
 def test_fingerprint_does_not_depend_on_earlier_calls(reference):
     network, tokenizer = reference("llama"), make_tokenizer()
     before = fingerprint_of(network, tokenizer, "float32")
     tokenizer(["a", "longer text"], padding=True, truncation=True, max_length=4)
     assert before == fingerprint_of(network, tokenizer, "float32")
+
+
+# ------------------------------------------------------------------ the end of a reply
+
+
+def test_a_chat_model_stops_where_its_template_closes_a_message(copy):
+    """Also when its files call another token the end, as base checkpoints with a chat template do."""
+    folder = copy()
+    for name in ("config.json", "generation_config.json"):
+        settings = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**settings, "eos_token_id": 2}))
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**tokenizer, "eos_token": "<eos>"}))
+    model = load(str(folder))
+    assert model.tokenizer.eos_token_id == 2
+    assert model.stop_ids == (2, model.tokenizer.convert_tokens_to_ids("<|im_end|>"))
+
+
+def test_a_base_model_stops_at_every_token_with_a_line_break(loaded):
+    model = loaded("gpt2", "base")
+    texts = {i: model.tokenizer.decode([i]) for i in range(len(model.tokenizer))}
+    breaks = {i for i, text in texts.items() if "\n" in text}
+    assert breaks
+    assert set(model.stop_ids) == breaks | {model.tokenizer.eos_token_id}
+    assert not breaks & set(loaded("gpt2").stop_ids)
 
 
 # ------------------------------------------------------------------ broken input
@@ -253,6 +287,45 @@ def test_verify_names_a_layer_whose_hook_is_silent(loaded):
     wrong = dataclasses.replace(model.identity, d_model=7)
     with pytest.raises(LabError, match="layer 0"):
         verify(dataclasses.replace(model, identity=wrong))
+
+
+def test_a_tokenizer_of_another_model_is_refused(copy):
+    folder = copy()
+    make_tokenizer().save_pretrained(folder)
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["Ada"])
+    tokenizer.save_pretrained(folder)
+    _refused(folder, "its embedding has", "different models")
+
+
+def test_offsets_that_lie_are_refused(loaded, monkeypatch):
+    import dataclasses
+
+    from lab import models
+
+    def shifted(tokenizer, messages):
+        chat = render(tokenizer, messages)
+        spans = tuple(dataclasses.replace(s, start=s.start + 2, end=s.end + 2) for s in chat.spans)
+        return dataclasses.replace(chat, spans=spans)
+
+    render = models.render
+    monkeypatch.setattr(models, "render", shifted)
+    with pytest.raises(LabError, match="offsets are wrong"):
+        verify(loaded("llama"))
+
+
+def test_hooks_that_cannot_write_are_refused(loaded, monkeypatch):
+    model = loaded("llama")
+    hooks = model.bridge.hooks
+
+    def reading_only(fwd_hooks):
+        return hooks(fwd_hooks=[(n, lambda v, hook, f=f: (f(v, hook), None)[1]) for n, f in fwd_hooks])
+
+    monkeypatch.setattr(type(model.bridge), "hooks", lambda self, fwd_hooks: reading_only(fwd_hooks))
+    with pytest.raises(LabError, match="writing at layer 0 does not reach the output"):
+        verify(model)
 
 
 # ------------------------------------------------------------------ catalogue

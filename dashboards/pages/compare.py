@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboards import loaders, panels, start
-from lab.figures import landing, lookup
+from lab.figures import landing, lookup, tables
 from lab.figures.reading import reading
 from lab.records import Comparison, LabError
 
@@ -21,16 +21,28 @@ def show(comparison: Comparison) -> None:
     theme = panels.shade()
     forest = landing.landing_forest(comparison, trait, position, theme)
     panels.draw(forest, "forest", on_select=panels.take_scaffold, selection_mode="points")
-    panels.downloads(comparison, trait, position)
+    panels.take_away(
+        comparison, "landing", lambda: landing.landing_forest(comparison, trait, position),
+        lambda: tables.summary(comparison, trait, position), trait=trait, position=position,
+    )  # fmt: skip
+    panels.report(comparison)
 
     st.subheader("One scaffold")
     scaffold = panels.choose("Scaffold (or click a mark above)", lookup.scaffolds(comparison), "scaffold")
     st.text(reading(comparison, scaffold, trait, position))
     panels.draw(landing.trait_profiles(comparison, scaffold, position, theme), "profile")
+    panels.take_away(
+        comparison, "profile", lambda: landing.trait_profiles(comparison, scaffold, position),
+        lambda: tables.profile(comparison, scaffold, position), scaffold=scaffold, position=position,
+    )  # fmt: skip
     panels.replies(comparison, scaffold, trait)
 
     st.subheader("Where the trait is read")
     panels.draw(landing.depth_profile(comparison, trait, position, theme), "depth")
+    panels.take_away(
+        comparison, "depth", lambda: landing.depth_profile(comparison, trait, position),
+        lambda: tables.depth(comparison), trait=trait, position=position,
+    )  # fmt: skip
 
 
 def saved() -> None:

@@ -68,9 +68,31 @@ def _headers(tokenizer: Any, messages: Sequence[Message]) -> list[str]:
     return parts[:-1] if len(parts) == len(messages) + 1 else [""] * len(messages)
 
 
-def _template(tokenizer: Any, messages: Sequence[Message]) -> str:
+_TEMPLATE_OPTIONS = {"enable_thinking": False, "thinking": False, "date_string": "01 Jan 2025"}
+"""For templates that know these names: the reply itself instead of a chain of thought, and a fixed
+"today", so that a prompt does not change overnight. Others ignore them."""
+
+
+def _template(tokenizer: Any, messages: Sequence[Message], reply: bool = True) -> str:
+    """The chat by the model's own template; with `reply`, ready for the assistant to speak."""
     chat = [{"role": m.role, "content": m.content} for m in messages]
-    return tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    return tokenizer.apply_chat_template(
+        chat, tokenize=False, add_generation_prompt=reply, **_TEMPLATE_OPTIONS
+    )
+
+
+def turn_end(tokenizer: Any) -> int | None:
+    """The special token with which the template closes an assistant message; None if it has none."""
+    from jinja2 import TemplateError
+
+    try:
+        text = _template(tokenizer, _marked([Message("user", ""), Message("assistant", "")]), reply=False)
+    except TemplateError:
+        return None
+    after = text.partition(_mark(1))[2]
+    ids = tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return next((i for i in ids[:2] if i in special), None)
 
 
 def _text(tokenizer: Any, messages: Sequence[Message]) -> str:
