@@ -1,4 +1,4 @@
-"""Persona vectors by mean difference, their pole-swapped nulls, and the choice of a layer.
+"""Persona vectors: their pole-swapped nulls and the choice of a layer.
 
 A direction is a weighted sum of activations, sum_i w_i a_i, with weights that depend on labels and
 questions only; a null direction is the same sum with the poles swapped in half of the questions. So a
@@ -9,16 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Float
 from numpy import ndarray
 from scipy import stats
 
+from lab.estimators import Labels, Questions, pole_weights, usable
 from lab.records import LabError, LayerScore, Position, Split
-from lab.shapes import ChatLayerModel, LayerModel
+from lab.shapes import ChatLayerModel
 from lab.stats import MIN_CLUSTERS, auroc, d_prime
 
-Labels = Bool[ndarray, " chat"]
-Questions = Shaped[ndarray, " chat"]
 NEAR_TIE = 0.02
 """Layers whose d′ is within this share of the best count as equally good."""
 
@@ -45,44 +44,6 @@ class Contrast:
             )
 
 
-def _usable(acts: ChatLayerModel, positive: Labels, questions: Questions) -> Labels:
-    """Rows without NaN, of questions in which both poles still have such a row."""
-    whole = ~np.isnan(acts).any(axis=(1, 2))
-    both = np.intersect1d(questions[whole & positive], questions[whole & ~positive])
-    if len(both) == 0:
-        raise LabError(
-            "expected at least one question with a usable reply at both poles, got none; "
-            "check that replies are not empty and that both poles were asked the same questions"
-        )
-    return whole & np.isin(questions, both)
-
-
-def _weights(positive: Bool[ndarray, "*draw chat"], questions: Questions) -> Float[ndarray, "*draw chat"]:
-    """Weights whose sum with activations is the mean over questions of (positive − negative)."""
-    levels, code = np.unique(questions, return_inverse=True)
-    member = np.eye(len(levels))[code]
-    ups, downs = positive @ member, ~positive @ member
-    return np.where(positive, 1 / ups[..., code], -1 / downs[..., code]) / len(levels)
-
-
-def mean_difference(acts: ChatLayerModel, positive: Labels, questions: Questions) -> LayerModel:
-    """Mean activation at the positive minus at the negative pole, [layer, d_model], not normalised.
-
-    The difference is taken within each question and then averaged over questions, so unequal counts
-    do not let a question's topic leak in. Rows with any NaN are left out, and so are questions that
-    lose a pole by that. Unit: that of the activations. Source: difference in means, Chen et al. 2025
-    (persona vectors). Raises LabError when no question keeps both poles.
-    """
-    rows = _usable(acts, positive, questions)
-    return np.tensordot(_weights(positive[rows], questions[rows]), acts[rows].astype(np.float64), 1)
-
-
-def unit(vectors: Float[ndarray, "*rest d_model"]) -> Float[ndarray, "*rest d_model"]:
-    """Each vector divided by its Euclidean length; a zero vector has no direction and becomes NaN."""
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.where(length > 0, length, np.nan)
-
-
 def _null_weights(
     positive: Labels, questions: Questions, draws: int, rng: np.random.Generator
 ) -> Float[ndarray, "draw chat"]:
@@ -97,7 +58,7 @@ def _null_weights(
     half = len(levels) // 2
     signs = np.repeat([1.0, -1.0, 0.0], [half, half, len(levels) - 2 * half])
     drawn = rng.permuted(np.tile(signs, (draws, 1)), axis=1)[:, code]
-    return _weights(positive, questions) * drawn * (len(levels) / max(1, 2 * half))
+    return pole_weights(positive, questions) * drawn * (len(levels) / max(1, 2 * half))
 
 
 def permuted_directions(
@@ -111,7 +72,7 @@ def permuted_directions(
     exchangeable with those to another, so what a particular prompt adds besides the trait is not in
     this null; other traits' directions are the control for that. Raises LabError as `mean_difference`.
     """
-    rows = _usable(acts, positive, questions)
+    rows = usable(acts, positive, questions)
     weights = _null_weights(positive[rows], questions[rows], draws, rng)
     return np.tensordot(weights, acts[rows].astype(np.float64), 1)
 
@@ -136,10 +97,10 @@ def layer_scores(
     question, or no question keeps both poles.
     """
     _check_splits(extract, select)
-    rows = _usable(extract.acts, extract.positive, extract.questions)
-    held = _usable(select.acts, select.positive, select.questions)
+    rows = usable(extract.acts, extract.positive, extract.questions)
+    held = usable(select.acts, select.positive, select.questions)
     true, where = extract.positive[rows], extract.questions[rows]
-    weights = np.concatenate([_weights(true[None], where), _null_weights(true, where, draws, rng)])
+    weights = np.concatenate([pole_weights(true[None], where), _null_weights(true, where, draws, rng)])
     up = select.positive[held]
     scores = []
     for layer in range(extract.acts.shape[1]):

@@ -75,11 +75,34 @@ class Question:
 
 @dataclass(frozen=True)
 class Trait:
-    """A trait with contrastive system prompts (pairs by index)."""
+    """A trait with contrastive system prompts (pairs by index).
+
+    `rubric` is what a judge is asked ({question} and {answer} are filled in); `scenarios` are pairs
+    of user messages, (positive, negative), whose situation draws the trait out without naming it.
+    """
 
     name: str
     positive: tuple[str, ...]
     negative: tuple[str, ...]
+    rubric: str = ""
+    scenarios: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Role:
+    """Someone a model can be told to be, in several system prompts; `description` is one line."""
+
+    name: str
+    prompts: tuple[str, ...]
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class RoleSet:
+    """Roles, and the prompts of the default assistant that they are held against."""
+
+    default: tuple[str, ...]
+    roles: tuple[Role, ...]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ ALLOWED: dict[str, set[str]] = {
     "store": BASE,
     "models": BASE | {"prompts"},
     "prompts": BASE | {"prompts"},
-    "directions": BASE | {"stats"},
+    "estimators": BASE,
+    "directions": BASE | {"stats", "estimators"},
     "landing": BASE | {"stats"},
     "stats": BASE,
     "figures": BASE | {"figures"},
@@ -22,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "steering": BASE | {"models"},
     "world": BASE | {"prompts", "world"},
     "pipelines": {
-        *BASE, "store", "models", "prompts", "directions", "landing", "stats", "figures", "activations",
+        *BASE, "store", "models", "prompts", "directions", "estimators", "landing", "stats", "figures", "activations",
         "steering", "world", "pipelines",
     },
     "cli": BASE | {"pipelines", "store", "figures", "prompts"},

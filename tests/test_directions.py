@@ -5,7 +5,8 @@ import pytest
 from jaxtyping import TypeCheckError
 from scipy import stats as scipy_stats
 
-from lab.directions import Contrast, choose_layer, layer_scores, mean_difference, permuted_directions, unit
+from lab.directions import Contrast, choose_layer, layer_scores, permuted_directions
+from lab.estimators import mean_difference, unit
 from lab.records import LabError, LayerScore
 from lab.stats import auroc, d_prime
 

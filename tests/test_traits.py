@@ -126,18 +126,60 @@ def test_a_missing_file_and_a_missing_folder(tmp_path: Path) -> None:
 
 def test_shipped_sets_are_found_and_valid() -> None:
     shipped = shipped_trait_sets(ROOT)
-    assert set(shipped) >= {"chat", "hearth"}
+    assert set(shipped) == {"chat", "hearth", "persona"}
     for stem, path in shipped.items():
         found = read_trait_set(path)
         assert found.name == stem
-        assert tuple(t.name for t in found.traits) == MISSION
+        names = tuple(t.name for t in found.traits)
+        assert names == MISSION if stem != "persona" else len(names) == 17 and names[:3] == MISSION
         texts = [text for t in found.traits for text in (*t.positive, *t.negative)]
-        assert len(texts) == len(set(texts)) == 2 * 5 * 3
-        prompts = [t["eval_prompt"] for t in json.loads(path.read_text())["traits"].values()]
-        assert all("{question}" in p and "{answer}" in p for p in prompts)
+        assert len(texts) == len(set(texts)) == 2 * 5 * len(names)
+        assert all("{question}" in t.rubric and "{answer}" in t.rubric for t in found.traits)
 
 
-@pytest.mark.parametrize(("name", "sizes"), [("hearth", (16, 10, 12)), ("chat", (20, 20, 20))])
+STEMS = {
+    "assistant": "assistant", "warmth": "warm|cold", "intimacy": "intima", "attachment": "attach",
+    "possessiveness": "possess|jealous", "dependence_fostering": "depend", "candour_in_closeness":
+    r"candour|candid\b|honest", "boundary_keeping": "boundar", "steadiness": r"steady|steadi|\bcalm",
+    "sycophancy": "sycophan|flatter", "playfulness": "playful", "formality": "formal", "certainty":
+    r"certain|\bsure\b", "empathy": "empath", "agency": r"\bagency|\bagentic", "humility": "humbl|humil",
+    "mystique": "myster|mystic|mystiq",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STEMS)
+def test_scenarios_are_matched_pairs_that_never_name_the_trait(name: str) -> None:
+    found = read_trait_set(shipped_trait_sets(ROOT)["persona"])
+    pairs = next(t for t in found.traits if t.name == name).scenarios
+    texts = [text for pair in pairs for text in pair]
+    assert len(pairs) >= 40
+    assert len(set(texts)) == len(texts)
+    assert not [t for t in texts if re.search(STEMS[name], t, re.I)]
+    words = [(len(pos.split()), len(neg.split())) for pos, neg in pairs]
+    assert all(15 <= n <= 75 for pair in words for n in pair)
+    assert all(0.65 < a / b < 1.5 for a, b in words)
+    up, down = (sum(n) / len(pairs) for n in zip(*words, strict=True))
+    assert 0.9 < up / down < 1.1  # so that length does not tell the poles apart
+
+
+def test_a_set_may_name_files(tmp_path: Path) -> None:
+    whole = ours()
+    write(tmp_path, whole["traits"]["warmth"], "warmth.json")
+    write(tmp_path, whole["questions"], "asked.json")
+    apart = {"name": "demo", "traits": {"warmth": "warmth.json"}, "questions": "asked.json"}
+    expected = read_trait_set(write(tmp_path, whole))
+    assert read_trait_set(write(tmp_path, apart, "apart.json")) == expected
+    write(tmp_path, {"instruction": []}, "warmth.json")
+    with pytest.raises(LabError, match=r"warmth\.json: instruction: .* at least 2 items"):
+        read_trait_set(tmp_path / "apart.json")
+    (tmp_path / "warmth.json").unlink()
+    with pytest.raises(LabError, match=r"warmth\.json: expected a text file, found nothing"):
+        read_trait_set(tmp_path / "apart.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"), [("hearth", (16, 10, 12)), ("chat", (20, 20, 20)), ("persona", (130, 80, 120))]
+)
 def test_sizes_of_the_shipped_splits(name: str, sizes: tuple[int, ...]) -> None:
     found = read_trait_set(shipped_trait_sets(ROOT)[name])
     assert tuple(len(found.of(s)) for s in SPLITS) == sizes
@@ -177,7 +219,8 @@ def test_hearth_questions_share_neither_sentence_form_nor_topic() -> None:
     assert all(max(sizes) - min(sizes) <= 1 for s in SPLITS if (sizes := [counts[s, k] for k in kinds]))
 
 
-def test_chat_questions_name_no_trait() -> None:
-    found = read_trait_set(shipped_trait_sets(ROOT)["chat"])
+@pytest.mark.parametrize("name", ["chat", "persona"])
+def test_questions_name_no_trait(name: str) -> None:
+    found = read_trait_set(shipped_trait_sets(ROOT)[name])
     named = re.compile(r"assist|warm|cold|intima|kind(ly|ness)|tender|distan|affection|close", re.I)
     assert not [q.text for q in found.questions if named.search(q.text)]

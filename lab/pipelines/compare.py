@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from lab.directions import (
     Contrast,
     layer_scores,
-    mean_difference,
     null_widening,
     permuted_directions,
-    unit,
 )
+from lab.estimators import mean_difference, unit
 from lab.landing import Projections, anchors, interactions, landings, noise_floor
 from lab.models import catalogue
 from lab.prompts.traits import read_trait_set, shipped_trait_sets
@@ -190,7 +189,7 @@ class Runner:
     def _key(self, group: Sequence[Job], directions: Sequence[Direction]) -> str:
         config = self._config
         return content_key(
-            "measure-1", self._model.identity.fingerprint, config.dtype, config.seed, self._stream,
+            "measure-2", self._model.identity.fingerprint, config.dtype, config.seed, self._stream,
             config.max_new_tokens, [[j.system, j.question.text, j.paraphrase, j.sample] for j in group],
             [[d.trait, d.site.layer, d.vector] for d in directions],
         )  # fmt: skip

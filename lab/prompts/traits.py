@@ -1,7 +1,8 @@
 """Trait sets: contrastive system prompts and questions in three disjoint splits.
 
-Two formats are read: ours, several traits in one file (schema: data/traits/README.md), and the
-public one of Persona Vectors (arXiv 2507.21509, official code), one trait per file.
+Two formats are read: ours, several traits in one file or listed in one (schema:
+data/traits/README.md), and the public one of Persona Vectors (arXiv 2507.21509, official code),
+one trait per file.
 """
 
 import json
@@ -31,7 +32,9 @@ class _Pair(BaseModel):
 class _OneTrait(BaseModel):
     model_config = ConfigDict(extra="forbid")
     instruction: list[_Pair] = Field(min_length=2)
+    scenarios: list[_Pair] = []
     eval_prompt: str = ""
+    description: str = ""
 
 
 class _Questions(BaseModel):
@@ -65,16 +68,16 @@ def read_trait_set(path: Path) -> TraitSet:
     a missing or empty field, fewer than 2 instruction pairs, fewer than 5 test questions, a
     question that occurs twice (in one split or in two).
     """
-    data = _json(path)
+    data = read_json(path)
     if "traits" in data:
-        whole = _validated(_SetFile, data, path)
-        traits = {name: trait.instruction for name, trait in whole.traits.items()}
-        name = whole.name
+        whole = validated(_SetFile, _with_files(data, path.parent), path)
+        name, traits = whole.name, whole.traits
         splits: dict[Split, list[str]] = {s: getattr(whole.questions, s) for s in SPLITS}
         _check_unique({f"questions.{s}": texts for s, texts in splits.items()}, path)
     elif "instruction" in data:
-        one = _validated(_PublicFile, data, path)
-        name, traits = path.stem, {path.stem: one.instruction}
+        one = validated(_PublicFile, data, path)
+        name = path.stem
+        traits = {name: _OneTrait(instruction=one.instruction, eval_prompt=one.eval_prompt)}
         _check_unique({"questions": one.questions}, path)
         splits = _split(one.questions, path)
     else:
@@ -85,7 +88,14 @@ def read_trait_set(path: Path) -> TraitSet:
     return TraitSet(
         name,
         tuple(
-            Trait(t, tuple(p.pos for p in pairs), tuple(p.neg for p in pairs)) for t, pairs in traits.items()
+            Trait(
+                t,
+                tuple(p.pos for p in one.instruction),
+                tuple(p.neg for p in one.instruction),
+                one.eval_prompt,
+                tuple((p.pos, p.neg) for p in one.scenarios),
+            )
+            for t, one in traits.items()
         ),
         tuple(Question(f"{s}-{i:02d}", text, s) for s in SPLITS for i, text in enumerate(splits[s])),
     )
@@ -104,7 +114,23 @@ def shipped_trait_sets(root: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.json"))}
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _with_files(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The set with traits and questions that are given as files, relative to `folder`, put in."""
+
+    def content(entry: object, schema: type[BaseModel]) -> object:
+        if not isinstance(entry, str):
+            return entry
+        found = read_json(folder / entry)
+        validated(schema, found, folder / entry)  # so that the message names that file
+        return found
+
+    traits = data["traits"]
+    if isinstance(traits, dict):
+        traits = {name: content(entry, _OneTrait) for name, entry in traits.items()}
+    return {**data, "traits": traits, "questions": content(data.get("questions"), _Questions)}
+
+
+def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file."""
     try:
         data = json.loads(read_text(path))
@@ -115,7 +141,7 @@ def _json(path: Path) -> dict[str, Any]:
     return data
 
 
-def _validated(schema: type[Schema], data: Mapping[str, Any], path: Path) -> Schema:
+def validated(schema: type[Schema], data: Mapping[str, Any], path: Path) -> Schema:
     """`data` as `schema`; the first fault and the number of the others as a LabError."""
     try:
         return schema.model_validate(data)
