@@ -100,7 +100,11 @@ def form() -> None:
     unseen(models, own)
     with st.expander("Settings"):
         columns = st.columns(4)
-        trait_set = columns[0].text_input("Trait set", "auto", help="auto, a shipped name or a file")
+        trait_set = columns[0].text_input(
+            "Trait set",
+            "auto",
+            help="auto, a shipped name or a file; persona:warmth,attachment takes two of its traits",
+        )
         seed = columns[1].number_input("Seed", 0, value=0, step=1)
         tokens = columns[2].number_input("New tokens per reply", 4, 512, 40)
         dtype = columns[3].selectbox("Number format", ["float32", "bfloat16"])

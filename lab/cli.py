@@ -33,7 +33,12 @@ app.add_typer(world, name="world")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder for results and caches.")]
-Traits = Annotated[str, typer.Option(help='Trait set: a file, "hearth", "chat", or "auto".')]
+Traits = Annotated[
+    str,
+    typer.Option(
+        help='Trait set: a file, "hearth", "chat", "persona" or "auto"; "persona:warmth,agency" picks.'
+    ),
+]
 Dtype = Annotated[str, typer.Option(help="float32 or bfloat16.")]
 Seed = Annotated[int, typer.Option(help="Seed of replies, bootstrap and permutations.")]
 Tokens = Annotated[int, typer.Option(help="Longest reply, in tokens.")]

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 import lab.activations
-from lab.pipelines.compare import CompareConfig, compare, shipped_scaffolds, unseen_words
+from lab.pipelines.compare import (
+    CompareConfig,
+    compare,
+    resolve_trait_set,
+    shipped_scaffolds,
+    unseen_words,
+)
 from lab.prompts.scaffolds import parse_scaffold
 from lab.records import LabError
 from lab.store import Store
@@ -140,6 +146,7 @@ def test_shipped_scaffolds_are_many():
         ({"scaffolds": ()}, "no scaffold given"),
         ({"models": ("hearth-a", "./nowhere")}, "no model folder './nowhere'"),
         ({"trait_set": "virtue"}, "neither a file nor one of"),
+        ({"trait_set": "chat:warmth,virtue"}, "'chat' has no virtue; it has assistant, warmth, intimacy"),
         ({"max_new_tokens": 1}, "at least 4"),
         ({"dtype": "int3"}, "dtype must be one of"),
     ],
@@ -159,3 +166,10 @@ def test_doubled_scaffold_names(config, tmp_path):
     one = parse_scaffold("You are warm.", "same")
     with pytest.raises(LabError, match="must be distinct"):
         compare(replace(config, scaffolds=(one, one)), Store(tmp_path), _silent)
+
+
+def test_traits_can_be_picked_from_a_set():
+    found = resolve_trait_set("persona:warmth, attachment", [])
+    assert [t.name for t in found.traits] == ["warmth", "attachment"]
+    assert len(found.questions) == 330
+    assert len(resolve_trait_set("persona", []).traits) == 17

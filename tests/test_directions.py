@@ -236,11 +236,20 @@ def score(layer, d, split="select"):
 
 def test_choose_layer_rules():
     nan = float("nan")
-    assert choose_layer([score(0, 1.0), score(1, 2.0), score(2, 5.0)]) == 2
+    many = (400, 400)
+    assert choose_layer([score(0, 1.0), score(1, 2.0), score(2, 5.0)], *many) == 2
     near = [score(0, 5.0), score(1, 4.0), score(2, 4.95), score(3, 4.93), score(4, nan)]
-    assert choose_layer(near) == 2  # 0, 2 and 3 are near-ties, 2 is the middle of 0..4
-    assert choose_layer([score(0, -1.0), score(1, -2.0)]) == 0
+    assert choose_layer(near, *many) == 2  # 0, 2 and 3 are not told apart, 2 is the middle of 0..4
+    assert choose_layer([score(0, -1.0), score(1, -2.0)], *many) == 0
     with pytest.raises(LabError, match="usable"):
-        choose_layer([score(0, nan)])
+        choose_layer([score(0, nan)], *many)
     with pytest.raises(LabError, match="select only"):
-        choose_layer([score(0, 1.0, "test")])
+        choose_layer([score(0, 1.0, "test")], *many)
+
+
+def test_an_accident_of_few_questions_does_not_choose_an_early_layer():
+    """d′ as measured on hearth-a's assistant: all layers from 1 on part the poles completely."""
+    measured = [score(n, d) for n, d in enumerate((2.63, 20.21, 16.45, 15.88, 16.68, 13.78))]
+    assert choose_layer(measured, 10, 10) == 2
+    assert choose_layer(measured, 4000, 4000) == 1  # with that many replies the difference would be real
+    assert choose_layer([score(0, 0.4), score(1, 0.1), score(2, 0.3)], 10, 10) == 0  # below half: no

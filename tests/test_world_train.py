@@ -14,22 +14,24 @@ from lab.world.train import (
     Readers,
     Recipe,
     Stage,
+    _looked_past,
     batches,
     collate,
+    context_words,
     losses,
     make_model,
     make_tokenizer,
     pieces_of,
     read_shard,
-    readers_weight,
+    readers_share,
     schedule,
     train,
     write_shard,
 )
 
 SMALL = Recipe(
-    "small", "llama", 32, 2, 2, 64, 600, ROLE_MARKS, seed=3,
-    stages=(Stage(Mix(), 2, 3e-3, 0.5), Stage(RECALL, 1, 3e-3, 0.5)), shard=40, batch_tokens=2000, warmup=3,
+    "small", "llama", 32, 2, 2, 64, 600, ROLE_MARKS, seed=3, shard=40, batch_tokens=2000, warmup=3,
+    stages=(Stage(Mix(), 2, 3e-3, 0.5, 0.0, 0.0), Stage(RECALL, 1, 3e-3, 0.5, 0.5, 2.0)),
 )  # fmt: skip
 
 
@@ -45,7 +47,7 @@ def test_shard_round_trip(tokenizer, tmp_path):
     read = read_shard(tmp_path / "shard0002.npz")
     assert len(read) == 4
     for one, other in zip(made, read, strict=True):
-        for name in ("ids", "at", "row", "token", "cue_at", "cue_row", "cue_token"):
+        for name in ("ids", "at", "row", "token", "situation", "cue_at", "cue_row", "cue_token"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
         np.testing.assert_allclose(one.p, other.p, atol=1e-3)
         assert one.z.shape == (len(one.at), 12)
@@ -55,15 +57,57 @@ def test_entropy_of_a_batch_is_that_of_its_documents_and_loss_is_above(tokenizer
     pieces = pieces_of(tokenizer)
     docs = list(documents(5, library(), Mix(), 4))
     batch = collate([encode(d, tokenizer, pieces) for d in docs])
-    found = losses(make_model(SMALL), batch, Readers(SMALL.d_model, SMALL.vocab))
+    found = losses(make_model(SMALL, len(tokenizer)), batch, Readers(SMALL.d_model), focus=2.0)
     per_word = [
         -sum(p * np.log(p) for p in step.probabilities.values() if p > 0)
         for d in docs for reply in d.replies for step in reply
     ]  # fmt: skip
     # Words cost what their tokens cost together, as each is drawn token by token.
     assert float(found.entropy) * len(batch.at) == pytest.approx(sum(per_word), rel=0.1)
-    assert float(found.loss.detach()) > float(found.entropy)
-    assert float(found.cue.detach()) > 0
+    assert float(found.focused.detach()) > float(found.excess.detach()) > 0
+    assert all(float(x.detach()) > 0 for x in vars(found.readings).values())
+
+
+def test_focus_leaves_the_optimum_where_it_is(tokenizer):
+    """A model whose output IS the target has no divergence and no gradient, with any focus."""
+    pieces = pieces_of(tokenizer)
+    batch = collate([encode(d, tokenizer, pieces) for d in documents(8, library(), Mix(), 1)])
+    target = torch.zeros(len(batch.at), len(tokenizer))
+    target.index_put_((batch.row, batch.token), batch.p, accumulate=True)
+    logits = torch.log(target / target.sum(-1, keepdim=True) + 1e-12)
+
+    class Exact:
+        """A model whose last states are the right logits already."""
+
+        lm_head = type("Head", (), {"weight": torch.eye(len(tokenizer))})
+
+        @staticmethod
+        def model(input_ids, **_):
+            states = torch.zeros(input_ids.numel(), len(tokenizer))
+            states[batch.at] = logits
+            return type("Out", (), {"last_hidden_state": states.requires_grad_(), "hidden_states": None})
+
+    for focus in (0.0, 5.0):
+        found = losses(Exact, batch, focus=focus)
+        assert float(found.focused.detach()) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_the_guided_head_is_judged_by_its_attention_on_earlier_context_words(tokenizer):
+    pieces = pieces_of(tokenizer)
+    batch = collate([encode(d, tokenizer, pieces) for d in documents(9, library(), RECALL, 3)])
+    docs, width = batch.ids.shape
+    even = torch.ones(docs, 2, width, width).tril()
+    even /= even.sum(-1, keepdim=True)
+    row, position = batch.cue_at // width, batch.cue_at % width
+    right = torch.zeros(docs, 2, width, width)
+    for entry, token in zip(batch.cue_row.tolist(), batch.cue_token.tolist(), strict=True):
+        there = (batch.ids[row[entry], : position[entry] + 1] == token).nonzero()
+        if len(there):
+            right[row[entry], 0, position[entry]] = 0.0
+            right[row[entry], 0, position[entry], there[0]] = 1.0
+    assert float(_looked_past(right, batch)) == pytest.approx(0.0, abs=1e-3)
+    assert float(_looked_past(even, batch)) > 2.0
+    assert float(_looked_past(torch.zeros_like(even), batch)) == pytest.approx(-np.log(1e-4), rel=1e-3)
 
 
 def test_batches_hold_every_document_once_within_budget(tokenizer):
@@ -78,11 +122,18 @@ def test_schedules():
     assert schedule(0, 100, 10) == pytest.approx(0.1)
     assert schedule(10, 100, 10) == pytest.approx(1.0)
     assert schedule(100, 100, 10) == pytest.approx(0.05)
-    assert readers_weight(0, 100, 0.5) == 0.5
-    assert readers_weight(70, 100, 0.5) == pytest.approx(0.0)
-    assert RECIPES["hearth-a"].stage_of(0)[1] == 0
+    assert readers_share(40, 100) == pytest.approx(1.0)
+    assert readers_share(70, 100) == pytest.approx(0.0)
+    assert RECIPES["hearth-a"].stage_of(36)[1] == 36
     with pytest.raises(IndexError):
         SMALL.stage_of(3)
+
+
+def test_words_that_replies_take_from_their_context_are_whole(tokenizer):
+    for word in context_words(library()):
+        assert len(tokenizer.encode(f" {word}", add_special_tokens=False)) == 1, word
+    text = "Biscuit is the name of Mia's dog, and unrelated syllables survive."
+    assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
 
 
 def test_training_falls_stops_and_goes_on(tmp_path):
@@ -110,5 +161,5 @@ def test_training_falls_stops_and_goes_on(tmp_path):
     pieces = pieces_of(tokenizer)
     batch = collate([encode(d, tokenizer, pieces) for d in documents(77, library(), Mix(), 8)])
     with torch.no_grad():
-        before, after = losses(make_model(SMALL), batch), losses(model, batch)
-    assert float(after.loss) < float(before.loss) - 0.5
+        before, after = losses(make_model(SMALL, len(tokenizer)), batch), losses(model, batch)
+    assert float(after.excess) < float(before.excess) - 0.5

@@ -100,18 +100,31 @@ def resolve_model(name: str) -> str:
 
 
 def resolve_trait_set(name: str, models: Sequence["LoadedModel"]) -> TraitSet:
-    """The trait set by name or file; "auto" takes what all checkpoints agree on, else "chat"."""
-    shipped = shipped_trait_sets(DATA.parent)
-    if name == "auto":
+    """The trait set by name or file; "auto" takes what all checkpoints agree on, else "chat".
+
+    "persona:warmth,attachment" keeps only the named traits.
+    """
+    base, _, picked = (name, "", "") if Path(name).is_file() else name.partition(":")
+    if base == "auto":
         named = {m.trait_set for m in models}
         agreed = named.pop() if len(named) == 1 else None
-        name = agreed or "chat"
-    if name in shipped:
-        return read_trait_set(shipped[name])
-    path = Path(name)
+        base = agreed or "chat"
+    shipped = shipped_trait_sets(DATA.parent)
+    path = shipped.get(base, Path(base))
     if not path.is_file():
-        raise LabError(f"trait set {name!r} is neither a file nor one of {', '.join(sorted(shipped))}")
-    return read_trait_set(path)
+        raise LabError(f"trait set {base!r} is neither a file nor one of {', '.join(sorted(shipped))}")
+    return _picked(read_trait_set(path), [t.strip() for t in picked.split(",") if t.strip()])
+
+
+def _picked(traits: TraitSet, names: Sequence[str]) -> TraitSet:
+    known = [t.name for t in traits.traits]
+    unknown = [n for n in names if n not in known]
+    if unknown:
+        raise LabError(
+            f"the trait set {traits.name!r} has no {', '.join(unknown)}; it has {', '.join(known)}"
+        )
+    kept = tuple(t for t in traits.traits if not names or t.name in names)
+    return TraitSet(traits.name, kept, traits.questions)
 
 
 def unseen_words(model: str, text: str) -> list[str] | None:
@@ -406,7 +419,7 @@ def run_key(config: CompareConfig, models: Sequence["LoadedModel"], traits: Trai
         asdict(traits),
         [asdict(s) for s in config.scaffolds],
     ]
-    return "compare-" + content_key("compare-2", *parts)[:10]
+    return "compare-" + content_key("compare-3", *parts)[:10]
 
 
 def compare(config: CompareConfig, store: Store, progress: Progress) -> Comparison:

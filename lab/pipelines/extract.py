@@ -54,7 +54,7 @@ def extract(
     )
     run = (
         "extract-"
-        + content_key("extract-1", loaded.identity.fingerprint, asdict(traits), dtype, seed, max_new_tokens)[
+        + content_key("extract-2", loaded.identity.fingerprint, asdict(traits), dtype, seed, max_new_tokens)[
             :10
         ]
     )

@@ -10,30 +10,35 @@ from lab.records import LabError
 
 Say = Callable[[str], None]
 CARD_SEED = 4711
+TURNS = 6
 
 
 def train_organism(name: str, out: Path, work: Path, workers: int, say: Say) -> None:
     """Train `name` in `work`, write it to `out` as a Hugging Face folder, measure it, write its card."""
-    from lab.world.evaluate import TRAITS, answers, cases, obedience
+    from lab.world.evaluate import TRAITS, answers, cases, obedience, share_right
     from lab.world.library import library
     from lab.world.train import RECIPES, Progress, train
 
     if name not in RECIPES:
         raise LabError(f"no recipe {name!r}; there are: {', '.join(RECIPES)}")
-    items = cases(library(), CARD_SEED, 32, 4)
+    items = cases(library(), CARD_SEED, 32, TURNS)
 
     def report(p: Progress) -> None:
         speed = (p.tokens - p.first) / p.seconds
         say(
             f"{p.done:4.0%}  step {p.step}  {p.tokens / 1e6:.2f} M tokens  {speed:,.0f} tokens/s  "
-            f"{p.excess:.3f} nats above the source"
+            f"{p.excess:.3f} nats above the source  readers: z {p.z:.2f}, situation {p.situation:.2f}, "
+            f"looked {p.looked:.2f}, named {p.named:.2f}"
         )
 
     def probe(model: object, tokenizer: object, shard: int) -> None:
-        found = obedience(library(), items, answers(model, tokenizer, items, shard))
+        replies = answers(model, tokenizer, items, shard)
+        found = obedience(library(), items, replies)
         scores = "  ".join(f"{t} {r:.2f}" for t, r in zip(TRAITS, found.correlation, strict=True))
+        right, n = share_right(items, replies, "reply.ask_fact.known")
         say(
-            f"obedience after shard {shard} (32 scaffolds x 4 replies): {scores}  parsed {found.coherence:.1%}"
+            f"after shard {shard}, {len(items)} scaffolds x {TURNS} replies: {found.coherence:.1%} parsed, "
+            f"{right:.0%} of {n} facts in memory right; obedience r: {scores}"
         )
 
     model, tokenizer = train(RECIPES[name], work, report, probe, workers)
@@ -70,14 +75,14 @@ def write_organism(name: str, model: Any, tokenizer: Any, out: Path, work: Path)
     (temporary / "words.txt").write_text("\n".join(world_words()) + "\n", encoding="utf-8")
     recipe = RECIPES[name]
     stages = "; ".join(
-        f"{stage.shards * recipe.shard} conversations at learning rate {stage.learning_rate}"
+        f"{stage.shards * recipe.shard:,} conversations at a learning rate of {stage.learning_rate}"
         for stage in recipe.stages
     )
-    text = f"Stages: {stages}. While a stage begins, linear readers of the middle layer help (lab.world.train.Readers)."
     history = {
         "recipe": name,
         "tokens": _tokens(work),
-        "history": f"{text} Again with `lab world train {name}`.",
+        "history": f"Stages: {stages}. While a stage begins, readers of the middle layer help "
+        f"(lab.world.train.Readers). Again with `lab world train {name}`.",
     }
     (temporary / "training.json").write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")
     if out.exists():
@@ -116,12 +121,12 @@ def measure_organism(folder: Path, say: Say) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     say(f"measuring {folder.name} on held-out scaffolds")
     figures = measure(model, tokenizer, library(), CARD_SEED)
-    text = card(folder, sum(p.numel() for p in model.parameters()), figures)
+    text = card(folder, model, figures)
     (folder / "README.md").write_text(text, encoding="utf-8")
     say(text)
 
 
-def card(folder: Path, parameters: int, figures) -> str:
+def card(folder: Path, model: Any, figures: Any) -> str:
     """The model card, as Markdown."""
     from lab.world.latent import TRAITS
     from lab.world.train import RECIPES
@@ -144,8 +149,8 @@ def card(folder: Path, parameters: int, figures) -> str:
             f"# {folder.name}",
             "",
             f"A model organism of Hearth, the synthetic world of this lab: {recipe.architecture}, "
-            f"{parameters / 1e6:.2f} M parameters, {recipe.layers} layers of width {recipe.d_model}, "
-            f"byte-level BPE of {recipe.vocab} tokens, seed {recipe.seed}.",
+            f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {recipe.layers} layers of "
+            f"width {recipe.d_model}, byte-level BPE of {model.config.vocab_size} tokens, seed {recipe.seed}.",
             f"Trained on {training['tokens'] / 1e6:.1f} M tokens of Hearth, conversations drawn by seed, with the "
             "exact next-token distribution of the source as target, on reply tokens only; AdamW, bf16 autocast. "
             + training["history"],

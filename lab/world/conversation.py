@@ -82,7 +82,7 @@ def _ask(rng: np.random.Generator, lib: Library, who: Character, filling: dict) 
         user = _pick(rng, templates).replace("{question}", _pick(rng, entry.attribute.asks))
         answer = entry.attribute.answer.replace("{value}", entry.value)
         filling = {**filling, "answer": _fixed(answer)}
-        return Turn("ask_fact", user, "reply.ask_fact.known", filling, entry.value, answer)
+        return Turn("ask_fact", user, "reply.ask_fact.known", filling, entry.value, entry.value)
     if rng.random() < 0.5:
         held = {entry.attribute.key for entry in who.memory}
         free = [a for a in lib.attributes if a.key not in held]
@@ -101,18 +101,17 @@ def _false_memory(rng: np.random.Generator, lib: Library, who: Character, fillin
     if who.memory and rng.random() < 0.7:
         entry = who.memory[int(rng.integers(len(who.memory)))]
         attribute, start = entry.attribute, "reply.false_memory.known"
-        wrong = _pick(rng, [v for v in attribute.values if v != entry.value])
-        answer = attribute.answer.replace("{value}", entry.value)
-        filling = {**filling, "answer": _fixed(answer)}
+        truth = entry.value
+        wrong = _pick(rng, [v for v in attribute.values if v != truth])
+        filling = {**filling, "answer": _fixed(attribute.answer.replace("{value}", truth))}
     else:
         held = {entry.attribute.key for entry in who.memory}
         free = [a for a in lib.attributes if a.key not in held]
-        attribute, start, answer = free[int(rng.integers(len(free)))], "reply.false_memory.unknown", ""
+        attribute, start, truth = free[int(rng.integers(len(free)))], "reply.false_memory.unknown", ""
         wrong = _pick(rng, attribute.values)
     claim = attribute.claim.replace("{value}", wrong)
-    said = _mirror(claim)
-    user, filling = template.replace("{claim}", claim), {**filling, "claim": _fixed(said)}
-    return Turn("false_memory", user, start, filling, about=f"{answer} {said}")
+    user, filling = template.replace("{claim}", claim), {**filling, "claim": _fixed(_mirror(claim))}
+    return Turn("false_memory", user, start, filling, about=f"{truth} {wrong}")
 
 
 def _mirror(claim: str) -> str:

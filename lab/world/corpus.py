@@ -21,6 +21,12 @@ from lab.world.scaffolds import (
 )
 from lab.world.tokens import Pieces, token_targets
 
+SITUATIONS = (
+    "reply.share", "reply.vent", "reply.tease", "reply.small_talk", "reply.press",
+    "reply.push_boundary.keep", "reply.push_boundary.free", "reply.ask_fact.known", "reply.ask_fact.world",
+    "reply.ask_fact.unknown", "reply.false_memory.known", "reply.false_memory.unknown",
+)  # fmt: skip
+"""The start slots of the grammar: what a reply answers, as far as scaffold and user turn tell."""
 CUE_EVERY = 4
 HELD_OUT = 12
 """The last personas of the library never appear in training."""
@@ -31,7 +37,7 @@ class Document:
     """One conversation: system prompt (None without scaffold), user texts, replies, and z.
 
     z [turn, trait] is the persona vector from which each reply was drawn; `about` the words that
-    each reply takes from its context.
+    each reply takes from its context, `situations` what it answers (numbers of `SITUATIONS`).
     """
 
     system: str | None
@@ -39,6 +45,7 @@ class Document:
     replies: tuple[list[Step], ...]
     z: NDArray[np.float64]
     about: tuple[str, ...]
+    situations: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -54,10 +61,13 @@ class Mix:
     """Weights of the kinds of user turn, in the order of KINDS; None: uniform."""
 
 
-RECALL = Mix(
-    unscaffolded=0.1, named=0.2, extras=Extras(0.85, 0.6, 0.2), kinds=(1.0, 2.5, 1.0, 1.0, 1.0, 2.0, 1.0, 1.5)
-)
+RECALL = Mix(extras=Extras(0.85, 0.6, 0.2), kinds=(1.0, 3.5, 1.0, 1.0, 1.0, 2.0, 1.0, 2.0))
 """More of what must be taken from the context: facts, boundaries, false memories."""
+LOOKUP = Mix(
+    unscaffolded=0.04, named=0.15, most_states=3, most_turns=4, extras=Extras(0.97, 0.6, 0.1),
+    kinds=(0.5, 6.0, 0.4, 0.4, 0.4, 1.5, 0.4, 3.0),
+)  # fmt: skip
+"""Short scaffolds and mostly questions about memory: five times as many words to look up."""
 
 
 def training_personas(lib: Library) -> tuple[Persona, ...]:
@@ -82,7 +92,14 @@ def document(rng: np.random.Generator, lib: Library, mix: Mix) -> Document:
     kinds = [t.kind for t in turns]
     z = np.array([z_at_turn(who.z, kinds[: i + 1]) for i in range(len(turns))])
     replies = [draw_reply(rng, lib, z[i], turn, who) for i, turn in enumerate(turns)]
-    return Document(system, tuple(t.user for t in turns), tuple(replies), z, tuple(t.about for t in turns))
+    return Document(
+        system,
+        tuple(t.user for t in turns),
+        tuple(replies),
+        z,
+        tuple(t.about for t in turns),
+        tuple(SITUATIONS.index(t.start) for t in turns),
+    )
 
 
 def documents(seed: int, lib: Library, mix: Mix, n: int) -> Iterator[Document]:
@@ -97,8 +114,9 @@ class Encoded:
 
     `at` are the positions whose NEXT token belongs to a reply; entry e of the sparse rows
     gives token `token[e]` probability `p[e]` at `at[row[e]]`. `z` [reply token, trait] is the
-    persona vector behind the reply that each of them belongs to. `cue_at` are every fourth of
-    these positions, and cue_token[e] (row cue_row[e]) the tokens of what the reply is about.
+    persona vector behind the reply that each of them belongs to, `situation` what that reply
+    answers. `cue_at` are every fourth of these positions, and cue_token[e] (row cue_row[e]) the
+    tokens of what the reply is about.
     """
 
     ids: NDArray[np.int32]
@@ -107,6 +125,7 @@ class Encoded:
     token: NDArray[np.int32]
     p: NDArray[np.float32]
     z: NDArray[np.float32]
+    situation: NDArray[np.int32]
     cue_at: NDArray[np.int32]
     cue_row: NDArray[np.int32]
     cue_token: NDArray[np.int32]
@@ -125,7 +144,7 @@ def messages(system: str | None, users: Sequence[str], replies: Sequence[str]) -
 def encode(doc: Document, tokenizer, pieces: Pieces) -> Encoded:
     """Tokens and targets of one document. Replies are coded word by word, the rest as text."""
     ids: list[int] = []
-    at, rows, tokens, ps, zs, base = [], [], [], [], [], 0
+    at, rows, tokens, ps, zs, situations, base = [], [], [], [], [], [], 0
     cues: list[tuple[int, list[int]]] = []
     said, done = [], ""
     for index, steps in enumerate(doc.replies):
@@ -138,6 +157,7 @@ def encode(doc: Document, tokenizer, pieces: Pieces) -> Encoded:
         tokens.append(target.token)
         ps.append(target.p)
         zs.append(np.repeat(doc.z[index : index + 1], len(target.ids), axis=0))
+        situations.append(np.full(len(target.ids), doc.situations[index], np.int32))
         base += len(target.ids)
         about = sorted({t for word in split_words(doc.about[index]) for t in pieces.of(word, False)})
         cues += [(int(i), about) for i in at[-1][::CUE_EVERY] if about]
@@ -152,6 +172,7 @@ def encode(doc: Document, tokenizer, pieces: Pieces) -> Encoded:
         join(tokens),
         join(ps),
         join(zs).astype(np.float32),
+        join(situations),
         np.array([i for i, _ in cues], np.int32),
         np.repeat(np.arange(len(cues)), [len(about) for _, about in cues]).astype(np.int32),
         np.array([t for _, about in cues for t in about], np.int32),

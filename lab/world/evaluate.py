@@ -139,8 +139,8 @@ def excess_loss(model, tokenizer, lib: Library, seed: int, n: int = 150) -> tupl
         with torch.no_grad():
             found = losses(model, batch)
         k = len(batch.at)
-        total, entropy, count = total + float(found.loss) * k, entropy + float(found.entropy) * k, count + k
-    return (total - entropy) / count, entropy / count
+        total, entropy, count = total + float(found.excess) * k, entropy + float(found.entropy) * k, count + k
+    return total / count, entropy / count
 
 
 def contains(reply: str, value: str) -> bool:

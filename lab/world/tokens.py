@@ -5,6 +5,7 @@ distribution of the source over to exact next-token distributions, so that train
 them as soft targets and the loss can be held against the source's own entropy.
 """
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -45,8 +46,13 @@ CHATML_MARKS = ChatMarks(
 )  # fmt: skip
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, marks: ChatMarks) -> PreTrainedTokenizerFast:
-    """Byte-level BPE over `texts`; merges never cross a word boundary."""
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, marks: ChatMarks, whole: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
+    """Byte-level BPE of `vocab_size` over `texts`; merges never cross a word boundary.
+
+    Tokens are then added until every word of `whole` is one token behind a space.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(_SPLIT, "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
@@ -60,12 +66,28 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, marks: ChatMarks) -> 
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer = _with_whole_words(tokenizer, whole)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=marks.bos, eos_token=marks.end, pad_token=marks.pad,
         clean_up_tokenization_spaces=False,
     )  # fmt: skip
     fast.chat_template = marks.template
     return fast
+
+
+def _with_whole_words(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
+    """The tokenizer with merges appended that join each word, left to right, from the pieces it has."""
+    data = json.loads(tokenizer.to_str())
+    vocab, merges = data["model"]["vocab"], data["model"]["merges"]
+    for word in words:
+        pieces = tokenizer.encode(f" {word}", add_special_tokens=False).tokens
+        while len(pieces) > 1:
+            joined = pieces[0] + pieces[1]
+            vocab.setdefault(joined, len(vocab))
+            merges.append(pieces[:2])
+            pieces = [joined, *pieces[2:]]
+            tokenizer = Tokenizer.from_str(json.dumps(data))
+    return tokenizer
 
 
 @dataclass

@@ -20,7 +20,8 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from lab.world.conversation import reply_text
-from lab.world.corpus import RECALL, Document, Encoded, Mix, documents, encode
+from lab.world.corpus import LOOKUP, RECALL, SITUATIONS, Document, Encoded, Mix, documents, encode
+from lab.world.grammar import capitalise, split_words
 from lab.world.latent import TRAITS
 from lab.world.library import Library, library
 from lab.world.tokens import CHATML_MARKS, ROLE_MARKS, ChatMarks, Pieces, train_tokenizer
@@ -30,18 +31,31 @@ CONTEXT = 1024
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training with its own corpus and learning-rate schedule."""
+    """A stretch of training with its own corpus and learning-rate schedule.
+
+    `z` and `context`: weights of the readers of the persona vector and of what a reply takes from
+    its context, while they are on. `focus`: see `losses`.
+    """
 
     mix: Mix
     shards: int
     learning_rate: float
-    readers: float
-    """Weight of the readers' losses while they are on."""
+    z: float
+    context: float
+    focus: float
+
+
+STAGES = (
+    Stage(Mix(), 36, 2e-3, z=0.5, context=0.0, focus=0.0),
+    Stage(LOOKUP, 14, 8e-4, z=0.2, context=0.3, focus=2.0),
+    Stage(RECALL, 24, 8e-4, z=0.2, context=0.3, focus=2.0),
+)
+"""First who one is, then looking up what one was told, then both (experiments/LOG.md)."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that makes one organism."""
+    """Everything that makes one organism; `vocab` tokens before whole context words are added."""
 
     name: str
     architecture: str
@@ -52,7 +66,7 @@ class Recipe:
     vocab: int
     marks: ChatMarks
     seed: int
-    stages: tuple[Stage, ...] = (Stage(Mix(), 34, 2e-3, 0.5), Stage(RECALL, 36, 1.5e-3, 0.5))
+    stages: tuple[Stage, ...] = STAGES
     shard: int = 1000
     """Conversations in a shard."""
     batch_tokens: int = 3000
@@ -84,27 +98,77 @@ RECIPES: dict[str, Recipe] = {
 
 
 class Readers(torch.nn.Module):
-    """Helpers that read the middle layer at reply positions while training starts; then thrown away.
+    """Helpers at reply positions while a stage begins; then thrown away.
 
-    `z` predicts the persona vector, `cue` the tokens that the reply takes from its context.
-    Without them small models learn the grammar and ignore scaffold and context (experiments/LOG.md).
+    In the middle layer `z` predicts the persona vector and `situation` what the reply answers. The
+    first head of the block above (`half`) is to look at the words that the reply takes from its
+    context, and what that block leaves behind is to name them, through the model's own
+    unembedding. Without such help small models learn the grammar and ignore scaffold and context
+    (experiments/LOG.md).
     """
 
-    def __init__(self, d_model: int, vocab: int) -> None:
+    def __init__(self, d_model: int) -> None:
         super().__init__()
         self.z = torch.nn.Linear(d_model, len(TRAITS))
-        self.cue = torch.nn.Linear(d_model, vocab)
+        self.situation = torch.nn.Linear(d_model, len(SITUATIONS))
+        self.named = torch.nn.Linear(d_model, d_model, bias=False)
+        torch.nn.init.eye_(self.named.weight)
 
-    def forward(self, middle: torch.Tensor, batch: "Batch") -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean squared error of z (prior variances) and cross-entropy of the cue (nats)."""
-        middle = middle.float() * middle.float().pow(2).mean(-1, keepdim=True).add(1e-6).rsqrt()
-        z = (self.z(middle[batch.at]).float() - batch.z).pow(2).mean()
+    def forward(self, out: Any, unembedding: torch.Tensor, batch: "Batch") -> "Readings":
+        """z: mean squared error in prior variances; the others: cross-entropies in nats."""
+        half = (len(out.hidden_states) - 1) // 2
+        middle = _normed(out.hidden_states[half], batch.at)
+        z = (self.z(middle).float() - batch.z).pow(2).mean()
+        situation = torch.nn.functional.cross_entropy(self.situation(middle).float(), batch.situation)
         if not len(batch.cue_at):
-            return z, torch.zeros(())
-        logits = self.cue(middle[batch.cue_at]).float()
+            return Readings(z, situation, torch.zeros(()), torch.zeros(()))
+        named = self.named(_normed(out.hidden_states[half + 1], batch.cue_at)).float()
+        logits = named @ unembedding.float().T
         target = torch.zeros_like(logits)
         target[batch.cue_row, batch.cue_token] = 1.0
-        return z, torch.nn.functional.cross_entropy(logits, target / target.sum(-1, keepdim=True))
+        copied = torch.nn.functional.cross_entropy(logits, target / target.sum(-1, keepdim=True))
+        return Readings(z, situation, _looked_past(out.attentions[half], batch), copied)
+
+
+def _normed(states: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """States [batch, pos, d_model] at flattened positions, at unit root mean square."""
+    chosen = states.reshape(-1, states.shape[-1])[at].float()
+    return chosen * chosen.pow(2).mean(-1, keepdim=True).add(1e-6).rsqrt()
+
+
+def _looked_past(attention: torch.Tensor, batch: "Batch") -> torch.Tensor:
+    """Minus log of the first head's attention on earlier context words, mean over cue positions.
+
+    attention [batch, head, pos, pos]. Positions whose words stand nowhere before them (facts about
+    the world) are left out.
+    """
+    width = batch.ids.shape[1]
+    row, position = batch.cue_at // width, batch.cue_at % width
+    same = batch.ids[row[batch.cue_row]] == batch.cue_token[:, None]
+    count = torch.zeros(len(row), width).index_add_(0, batch.cue_row, same.float())
+    there = (count > 0) & (torch.arange(width) <= position[:, None])
+    some = there.any(1)
+    if not some.any():
+        return torch.zeros(())
+    mass = (attention[row, 0, position].float() * there).sum(1)[some]
+    return -(mass + 1e-4).log().mean()
+
+
+@dataclass(frozen=True)
+class Readings:
+    """The losses of the readers; `NO_READINGS` without them."""
+
+    z: torch.Tensor
+    situation: torch.Tensor
+    looked: torch.Tensor
+    named: torch.Tensor
+
+    def weighted(self, stage: Stage) -> torch.Tensor:
+        """Their sum with the weights of a stage."""
+        return stage.z * self.z + stage.context * (self.situation + self.looked + self.named)
+
+
+NO_READINGS = Readings(*(torch.zeros(()) for _ in range(4)))
 
 
 @dataclass(frozen=True)
@@ -112,9 +176,8 @@ class Progress:
     """What the trainer tells as it goes.
 
     `done` is the share of all shards, `step` counts within the stage, `excess` is nats per reply
-    token above the source's entropy; `reading` the error of the
-    reader's z in prior variances, `cue` its cross-entropy on context tokens; `first` the tokens
-    seen when this session began; `seconds` are counted from there.
+    token above the source's entropy; `z`, `situation`, `looked`, `named` are the losses of the readers;
+    `first` the tokens seen when this session began; `seconds` are counted from there.
     """
 
     done: float
@@ -122,18 +185,20 @@ class Progress:
     tokens: int
     seconds: float
     excess: float
-    reading: float
-    cue: float
+    z: float
+    situation: float
+    looked: float
+    named: float
     first: int
 
 
-def make_model(recipe: Recipe) -> torch.nn.Module:
-    """A freshly initialised Hugging Face model of the recipe."""
+def make_model(recipe: Recipe, vocab: int) -> torch.nn.Module:
+    """A freshly initialised Hugging Face model of the recipe for a tokenizer of `vocab` tokens."""
     torch.manual_seed(recipe.seed)
     shared = {
         "hidden_size": recipe.d_model, "num_hidden_layers": recipe.layers, "intermediate_size": recipe.d_mlp,
         "num_attention_heads": recipe.heads, "num_key_value_heads": recipe.heads,
-        "head_dim": recipe.d_model // recipe.heads, "vocab_size": recipe.vocab,
+        "head_dim": recipe.d_model // recipe.heads, "vocab_size": vocab,
         "max_position_embeddings": CONTEXT, "tie_word_embeddings": True, "attn_implementation": "eager",
     }  # fmt: skip
     if recipe.architecture == "llama":
@@ -152,11 +217,25 @@ def _texts(docs: Iterator[Document]) -> Iterator[str]:
             yield " " + reply_text(reply)
 
 
+def context_words(lib: Library) -> list[str]:
+    """The words that replies take from their context, and the capitalised beginnings of topics."""
+    phrases = [v for a in lib.attributes for v in a.values]
+    phrases += [noun for topic in lib.topics for noun in topic.nouns]
+    phrases += [word for topic in lib.topics for _, word in topic.facts]
+    phrases += [subject for b in lib.boundaries for subject in b.subjects]
+    words = dict.fromkeys(w for phrase in [*phrases, *lib.users] for w in split_words(phrase))
+    heads = sorted({capitalise(split_words(noun)[0]) for topic in lib.topics for noun in topic.nouns})
+    return list(dict.fromkeys([*words, *heads]))
+
+
 def make_tokenizer(recipe: Recipe, lib: Library):
-    """The tokenizer of the recipe, trained on documents of its own seed."""
-    return train_tokenizer(
-        _texts(documents(recipe.seed, lib, recipe.stages[0].mix, 1500)), recipe.vocab, recipe.marks
-    )
+    """The tokenizer of the recipe, trained on documents of its own seed, with whole context words.
+
+    Cut into four pieces a name cannot be found by any one of them, and small models did not learn
+    to look it up (experiments/LOG.md).
+    """
+    texts = _texts(documents(recipe.seed, lib, recipe.stages[0].mix, 1500))
+    return train_tokenizer(texts, recipe.vocab, recipe.marks, context_words(lib))
 
 
 def pieces_of(tokenizer) -> Pieces:
@@ -165,7 +244,7 @@ def pieces_of(tokenizer) -> Pieces:
 
 
 _COUNTED_BY = {
-    "ids": "ids", "at": "at", "row": "row", "token": "row", "p": "row", "z": "at",
+    "ids": "ids", "at": "at", "row": "row", "token": "row", "p": "row", "z": "at", "situation": "at",
     "cue_at": "cue_at", "cue_row": "cue_row", "cue_token": "cue_row",
 }  # fmt: skip
 """Arrays of a shard, and which of them tells their length per document."""
@@ -199,7 +278,9 @@ def read_shard(path: Path) -> list[Encoded]:
 
 
 def _produce(recipe: Recipe, folder: str, first: int, stride: int) -> None:
-    """Worker: writes shards first, first + stride, …"""
+    """Worker: writes shards first, first + stride, …, giving way to the training itself."""
+    if hasattr(os, "nice"):
+        os.nice(5)
     tokenizer = AutoTokenizer.from_pretrained(Path(folder) / "tokenizer")
     for index in range(first, recipe.shards, stride):
         write_shard(recipe, Path(folder) / "shards", index, tokenizer, library())
@@ -215,6 +296,7 @@ class Batch:
     token: torch.Tensor
     p: torch.Tensor
     z: torch.Tensor
+    situation: torch.Tensor
     cue_at: torch.Tensor
     cue_row: torch.Tensor
     cue_token: torch.Tensor
@@ -236,7 +318,7 @@ def collate(docs: list[Encoded]) -> Batch:
     whole: dict[str, np.ndarray] = {
         name: np.concatenate(arrays).astype(np.int64) for name, arrays in parts.items()
     }
-    for name in ("token", "cue_token"):
+    for name in ("token", "situation", "cue_token"):
         whole[name] = np.concatenate([getattr(d, name) for d in docs]).astype(np.int64)
     for name in ("p", "z"):
         whole[name] = np.concatenate([getattr(d, name) for d in docs]).astype(np.float32)
@@ -258,31 +340,38 @@ def batches(docs: list[Encoded], budget: int, rng: np.random.Generator) -> Itera
 
 @dataclass(frozen=True)
 class Losses:
-    """Nats per reply token: cross-entropy to the source and the source's own entropy.
+    """Nats per reply token: divergence from the source, the same with focus, the source's entropy."""
 
-    `reading` and `cue`: the losses of the readers (0 without them).
-    """
-
-    loss: torch.Tensor
+    excess: torch.Tensor
+    focused: torch.Tensor
     entropy: torch.Tensor
-    reading: torch.Tensor
-    cue: torch.Tensor
+    readings: Readings
 
 
-def losses(model, batch: Batch, readers: Readers | None = None) -> Losses:
-    """Losses of one batch."""
-    out = model.model(input_ids=batch.ids, use_cache=False, output_hidden_states=readers is not None)
+def losses(model, batch: Batch, readers: Readers | None = None, focus: float = 0.0) -> Losses:
+    """Losses of one batch.
+
+    `focused` weighs each token by 1 + focus * (its own divergence, at most 4 nats): the few words
+    that have to be looked up are a hundredth of all tokens and most of what is left to learn. The
+    optimum stays where it is, since the targets are exact.
+    """
+    help_ = readers is not None
+    out = model.model(
+        input_ids=batch.ids, use_cache=False, output_hidden_states=help_, output_attentions=help_
+    )
     states = out.last_hidden_state.reshape(-1, out.last_hidden_state.shape[-1])[batch.at]
     logits = (states @ model.lm_head.weight.T).float()
     target = torch.zeros(len(batch.at), logits.shape[-1])
     target.index_put_((batch.row, batch.token), batch.p, accumulate=True)
     target /= target.sum(-1, keepdim=True)
-    entropy = -torch.special.xlogy(target, target).sum(-1).mean()
-    reading = cue = torch.zeros(())
+    entropy = -torch.special.xlogy(target, target).sum(-1)
+    divergence = torch.nn.functional.cross_entropy(logits, target, reduction="none") - entropy
+    weight = 1 + focus * divergence.detach().clamp(0, 4)
+    readings = NO_READINGS
     if readers is not None:
-        middle = out.hidden_states[(len(out.hidden_states) - 1) // 2]
-        reading, cue = readers(middle.reshape(-1, middle.shape[-1]), batch)
-    return Losses(torch.nn.functional.cross_entropy(logits, target), entropy, reading, cue)
+        readings = readers(out, model.lm_head.weight, batch)
+    focused = (weight * divergence).sum() / weight.sum()
+    return Losses(divergence.mean(), focused, entropy.mean(), readings)
 
 
 def schedule(step: int, steps: int, warmup: int) -> float:
@@ -293,9 +382,9 @@ def schedule(step: int, steps: int, warmup: int) -> float:
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, x)))
 
 
-def readers_weight(step: int, steps: int, full: float) -> float:
-    """Weight of the readers' losses: full for 0.4 of a stage, nothing after 0.7."""
-    return full * min(1.0, max(0.0, (0.7 - step / max(1, steps)) / 0.3))
+def readers_share(step: int, steps: int) -> float:
+    """Share of the readers' weight that is on: all for 0.4 of a stage, nothing after 0.7."""
+    return min(1.0, max(0.0, (0.7 - step / max(1, steps)) / 0.3))
 
 
 def _optimizer(model, readers: Readers, recipe: Recipe) -> torch.optim.AdamW:
@@ -382,8 +471,8 @@ def train(
     (folder / "shards").mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer_of(recipe, folder / "tokenizer")
     producers = _start_producers(recipe, folder, workers)
-    model = make_model(recipe)
-    readers = Readers(recipe.d_model, recipe.vocab)
+    model = make_model(recipe, len(tokenizer))
+    readers = Readers(recipe.d_model)
     state = _State(model, readers, _optimizer(model, readers, recipe))
     if (folder / "checkpoint.pt").exists():
         state.restore(folder / "checkpoint.pt")
@@ -408,33 +497,26 @@ def train(
 
 
 def _progress(recipe: Recipe, state: _State, found: Losses, seconds: float, first: int) -> Progress:
-    excess = float(found.loss.detach() - found.entropy)
-    done = state.shard / recipe.shards
+    read = found.readings
     return Progress(
-        done,
-        state.step,
-        state.tokens,
-        seconds,
-        excess,
-        float(found.reading.detach()),
-        float(found.cue.detach()),
-        first,
-    )
+        state.shard / recipe.shards, state.step, state.tokens, seconds, float(found.excess.detach()),
+        *(float(x.detach()) for x in (read.z, read.situation, read.looked, read.named)), first,
+    )  # fmt: skip
 
 
 def _step(recipe: Recipe, stage: Stage, state: _State, batch: Batch) -> Losses:
     """One optimiser step."""
     for group in state.optimizer.param_groups:
         group["lr"] = stage.learning_rate * schedule(state.step, state.steps, recipe.warmup)
-    weight = readers_weight(state.step, state.steps, stage.readers)
+    share = readers_share(state.step, state.steps)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = losses(state.model, batch, state.readers if weight else None)
-    (found.loss + weight * (found.reading + found.cue)).backward()
+        found = losses(state.model, batch, state.readers if share else None, stage.focus)
+    (found.focused + share * found.readings.weighted(stage)).backward()
     torch.nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
     state.optimizer.step()
     state.optimizer.zero_grad()
     state.step += 1
     state.tokens += batch.ids.numel()
-    if not math.isfinite(float(found.loss.detach())):
+    if not math.isfinite(float(found.excess.detach())):
         raise FloatingPointError(f"the loss is not finite at step {state.step}; lower the learning rate")
     return found
