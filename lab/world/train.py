@@ -497,11 +497,9 @@ def train(
 
 
 def _progress(recipe: Recipe, state: _State, found: Losses, seconds: float, first: int) -> Progress:
-    read = found.readings
-    return Progress(
-        state.shard / recipe.shards, state.step, state.tokens, seconds, float(found.excess.detach()),
-        *(float(x.detach()) for x in (read.z, read.situation, read.looked, read.named)), first,
-    )  # fmt: skip
+    read = {name: float(loss.detach()) for name, loss in vars(found.readings).items()}
+    done, excess = state.shard / recipe.shards, float(found.excess.detach())
+    return Progress(done, state.step, state.tokens, seconds, excess, **read, first=first)
 
 
 def _step(recipe: Recipe, stage: Stage, state: _State, batch: Batch) -> Losses:
