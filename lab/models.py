@@ -56,12 +56,32 @@ def hook_name(site: Site) -> str:
     return f"blocks.{site.layer}.hook_out"
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model as its files hold it, before hooks are put in: enough to know which model it is."""
+
+    network: Any
+    tokenizer: Any
+    name: str
+    path: str
+    fingerprint: str
+    dtype: str
+    context: int
+    stop_ids: tuple[int, ...]
+    trait_set: str | None
+
+
 def load(name_or_path: str, dtype: str = "float32") -> LoadedModel:
     """Load a folder (never touching the network) or, if no such folder exists, a hub name.
 
     Raises LabError for a missing or broken folder, an unknown architecture, a name that the hub
     or the local cache does not have, non-finite weights, or wiring that does not verify.
     """
+    return wire(read_checkpoint(name_or_path, dtype))
+
+
+def read_checkpoint(name_or_path: str, dtype: str = "float32") -> Checkpoint:
+    """The first half of `load`, without TransformerLens, which takes seconds to import."""
     if dtype not in DTYPES:
         raise LabError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     folder = Path(name_or_path)
@@ -72,25 +92,37 @@ def load(name_or_path: str, dtype: str = "float32") -> LoadedModel:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     network, tokenizer = _read_checkpoint(name_or_path, local, getattr(torch, dtype))
-    trait_set = getattr(network.config, "lab_trait_set", None)
-    context = _context(network.config)
-    print_name = folder.resolve().name if local else name_or_path
-    stops = stop_ids(network, tokenizer)
-    fingerprint = fingerprint_of(network, tokenizer, dtype)
-    parameters = sum(p.numel() for p in network.parameters())  # before the bridge adds biases of zero
-    bridge = _bridge(name_or_path, network, tokenizer)
-    identity = ModelIdentity(
-        name=print_name,
+    return Checkpoint(
+        network,
+        tokenizer,
+        name=folder.resolve().name if local else name_or_path,
         path=str(folder) if local else name_or_path,
-        fingerprint=fingerprint,
+        fingerprint=fingerprint_of(network, tokenizer, dtype),
+        dtype=dtype,
+        context=_context(network.config),
+        stop_ids=stop_ids(network, tokenizer),
+        trait_set=getattr(network.config, "lab_trait_set", None),
+    )
+
+
+def wire(checkpoint: Checkpoint) -> LoadedModel:
+    """The second half of `load`: hooks put in and verified."""
+    parameters = sum(p.numel() for p in checkpoint.network.parameters())  # the bridge adds biases of zero
+    bridge = _bridge(checkpoint.path, checkpoint.network, checkpoint.tokenizer)
+    identity = ModelIdentity(
+        name=checkpoint.name,
+        path=checkpoint.path,
+        fingerprint=checkpoint.fingerprint,
         parameters=parameters,
         layers=bridge.cfg.n_layers,
         d_model=bridge.cfg.d_model,
         vocab=bridge.cfg.d_vocab,
-        dtype=dtype,
+        dtype=checkpoint.dtype,
         processed_weights=False,
     )
-    model = LoadedModel(bridge, tokenizer, identity, context, stops, trait_set)
+    model = LoadedModel(
+        bridge, checkpoint.tokenizer, identity, checkpoint.context, checkpoint.stop_ids, checkpoint.trait_set
+    )
     verify(model)
     return model
 

@@ -44,7 +44,7 @@ from lab.records import (
 from lab.store import Store, content_key
 
 if TYPE_CHECKING:
-    from lab.models import LoadedModel
+    from lab.models import Checkpoint, LoadedModel
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 POSITIONS: tuple[Position, ...] = ("reply_mean", "spawn")
@@ -99,7 +99,7 @@ def resolve_model(name: str) -> str:
     return str(shipped) if (shipped / "config.json").is_file() else name
 
 
-def resolve_trait_set(name: str, models: Sequence["LoadedModel"]) -> TraitSet:
+def resolve_trait_set(name: str, models: Sequence["LoadedModel | Checkpoint"]) -> TraitSet:
     """The trait set by name or file; "auto" takes what all checkpoints agree on, else "chat".
 
     "persona:warmth,attachment" keeps only the named traits.
@@ -410,11 +410,11 @@ def labels_of(models: Sequence["LoadedModel"]) -> tuple[str, ...]:
     return tuple(f"{n} ({i + 1})" if names.count(n) > 1 else n for i, n in enumerate(names))
 
 
-def run_key(config: CompareConfig, models: Sequence["LoadedModel"], traits: TraitSet) -> str:
+def run_key(config: CompareConfig, fingerprints: Sequence[str], traits: TraitSet) -> str:
     """The id of the run: the same content gives the same id."""
     settings = {k: v for k, v in asdict(config).items() if k not in ("models", "trait_set", "scaffolds")}
     parts = [
-        [m.identity.fingerprint for m in models],
+        list(fingerprints),
         settings,
         asdict(traits),
         [asdict(s) for s in config.scaffolds],
@@ -429,14 +429,15 @@ def compare(config: CompareConfig, store: Store, progress: Progress) -> Comparis
     """
     check(config)
     progress("loading models", 0.0)
-    from lab.models import load
+    from lab.models import read_checkpoint, wire
 
-    models = [load(resolve_model(name), config.dtype) for name in config.models]
-    traits = resolve_trait_set(config.trait_set, models)
-    run = run_key(config, models, traits)
+    checkpoints = [read_checkpoint(resolve_model(name), config.dtype) for name in config.models]
+    traits = resolve_trait_set(config.trait_set, checkpoints)
+    run = run_key(config, [c.fingerprint for c in checkpoints], traits)
     if store.has(run):
         progress("found a finished run", 1.0)
         return store.load_comparison(run)
+    models = [wire(checkpoint) for checkpoint in checkpoints]
     labels = labels_of(models)
     total = len(models) * _rows(traits, config)
     done = 0
