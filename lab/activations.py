@@ -76,7 +76,7 @@ def generate(
     done = 0
     tap = _Tap(model)
     with torch.inference_mode(), steered(model, edits), tap():
-        for batch in _batches(order, chats, max_new_tokens, token_budget):
+        for batch in batches(order, chats, max_new_tokens, token_budget):
             uniforms = np.stack([np.random.default_rng(seeds[i]).random(max_new_tokens) for i in batch])
             prompts = [chats[i].ids for i in batch]
             share = _can_share(model, prompts, max_new_tokens)
@@ -92,7 +92,8 @@ def _positions(chats: Sequence[Rendered], batch: Sequence[int]) -> NDArray[np.in
     return np.array([len(chats[i].ids) for i in batch])
 
 
-def _batches(order: Sequence[int], chats: Sequence[Rendered], new: int, budget: int) -> Iterator[list[int]]:
+def batches(order: Sequence[int], chats: Sequence[Rendered], new: int, budget: int) -> Iterator[list[int]]:
+    """Neighbours in `order` whose padded chats, each with room for `new` tokens, stay inside `budget` tokens."""
     batch: list[int] = []
     for i in order:
         longest = max(len(chats[j].ids) for j in [*batch, i]) + new
@@ -402,7 +403,7 @@ def read(
         for c, r in zip(chats, coded, strict=True)
     ]
     with torch.inference_mode(), steered(model, edits):
-        for batch in _batches(order, full, 0, token_budget):
+        for batch in batches(order, full, 0, token_budget):
             _read_batch(model, rows, batch, [full[i].ids for i in batch], [len(coded[i]) for i in batch])
     return rows.finish(model)
 

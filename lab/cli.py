@@ -406,7 +406,7 @@ def dashboard(
 
 @world.command("train")
 def world_train(
-    name: Annotated[str, typer.Argument(help="hearth-a or hearth-b.")],
+    name: Annotated[str, typer.Argument(help="hearth-a, hearth-a2 (its second seed) or hearth-b.")],
     out: Annotated[
         Path | None, typer.Option(help="Where the organism goes; default data/organisms/NAME.")
     ] = None,

@@ -26,10 +26,11 @@ ALLOWED: dict[str, set[str]] = {
     "figures": BASE | {"figures"},
     "activations": BASE | {"models", "prompts", "steering"},
     "steering": BASE | {"models"},
+    "likelihood": BASE | {"activations", "models", "steering"},
     "world": BASE | {"prompts", "world"},
     "pipelines": {
         *BASE, "store", "models", "prompts", "directions", "estimators", "recipes", "landing", "stats", "figures",
-        "activations", "steering", "world", "judging", "vectors", "axis", "monitoring", "pipelines",
+        "activations", "steering", "likelihood", "world", "judging", "vectors", "axis", "monitoring", "pipelines",
     },
     "cli": BASE | {"pipelines", "store", "figures", "prompts"},
 }  # fmt: skip

@@ -76,6 +76,8 @@ class Recipe:
     marks: ChatMarks
     seed: int
     stages: tuple[Stage, ...] = STAGES
+    tokenizer_seed: int | None = None
+    """Documents that the tokenizer is trained on; None: those of `seed`."""
     corpus: int = 0
     """Other numbers, other conversations of the same mixes."""
     shard: int = 1000
@@ -103,6 +105,7 @@ RECIPES: dict[str, Recipe] = {
     r.name: r
     for r in (
         Recipe("hearth-a", "llama", 192, 6, 3, 512, 3072, ROLE_MARKS, seed=11),
+        Recipe("hearth-a2", "llama", 192, 6, 3, 512, 3072, ROLE_MARKS, seed=37, tokenizer_seed=11),
         Recipe("hearth-b", "qwen3", 256, 4, 4, 640, 2048, CHATML_MARKS, seed=23),
     )
 }
@@ -245,12 +248,13 @@ def context_words(lib: Library) -> list[str]:
 
 
 def make_tokenizer(recipe: Recipe, lib: Library):
-    """The tokenizer of the recipe, trained on documents of its own seed, with whole context words.
+    """The tokenizer of the recipe, trained on documents of its seed, with whole context words.
 
     Cut into four pieces a name cannot be found by any one of them, and small models did not learn
     to look it up (experiments/LOG.md).
     """
-    texts = _texts(documents(recipe.seed, lib, recipe.stages[0].mix, 1500))
+    seed = recipe.seed if recipe.tokenizer_seed is None else recipe.tokenizer_seed
+    texts = _texts(documents(seed, lib, recipe.stages[0].mix, 1500))
     return train_tokenizer(texts, recipe.vocab, recipe.marks, context_words(lib))
 
 
