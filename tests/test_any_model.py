@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.cli import comparison_document
+from lab.cli.comparing import comparison_document
 from lab.pipelines.compare import CompareConfig, compare
 from lab.prompts.scaffolds import parse_scaffold
 from lab.records import LabError
