@@ -1,21 +1,20 @@
-"""One comparison at a time, in a thread of its own, so that clicks and reloads do not stop it."""
+"""One job at a time, in a thread of its own, so that clicks and reloads do not stop it."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-
-from lab.records import Comparison
+from typing import Any
 
 Progress = Callable[[str, float], None]
 
 
 @dataclass
 class Job:
-    """A comparison under way: what it does now, how far it is (0 to 1), and its outcome."""
+    """A job under way: what it does now, how far it is (0 to 1), and its outcome."""
 
     stage: str = "waiting"
     fraction: float = 0.0
-    outcome: Future[Comparison] = field(default_factory=Future)
+    outcome: Future[Any] = field(default_factory=Future)
 
     def report(self, stage: str, fraction: float) -> None:
         """The progress callback that the job is given."""
@@ -31,10 +30,10 @@ class Runner:
     """Holds the current job; all sessions of the dashboard share one."""
 
     def __init__(self) -> None:
-        self.pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compare")
+        self.pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="job")
         self.job: Job | None = None
 
-    def start(self, work: Callable[[Progress], Comparison]) -> Job:
+    def start(self, work: Callable[[Progress], Any]) -> Job:
         """Start `work(progress)` unless a job is running; returns the job that now is."""
         if self.job is None or not self.job.running:
             job = Job()

@@ -4,12 +4,21 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from dashboards.jobs import Runner
-from lab.records import Comparison, PersonaMap
+from lab.records import Comparison, PersonaMap, Steering, TraitBook
 from lab.store import RunInfo, Store
+
+if TYPE_CHECKING:
+    from dashboards.jobs import Progress
+    from lab.pipelines.live import Speaker
+    from lab.pipelines.watch import WatchConfig
+
+KEPT_MODELS = 3
+"""Loaded models that the server keeps for talking; the one made ready first goes first."""
 
 
 def runs_folder() -> Path:
@@ -37,6 +46,26 @@ def _persona_map(folder: str, run: str, created: str) -> PersonaMap:
 def persona_map(info: RunInfo) -> PersonaMap:
     """A finished run of `lab axis`; frozen, so that sessions may share it."""
     return _persona_map(str(runs_folder()), info.id, info.created)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _traits(folder: str, run: str, created: str) -> TraitBook:
+    return Store(Path(folder)).load_traits(run)
+
+
+def traits(info: RunInfo) -> TraitBook:
+    """A finished run of `lab extract`; frozen, so that sessions may share it."""
+    return _traits(str(runs_folder()), info.id, info.created)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _steering(folder: str, run: str, created: str) -> Steering:
+    return Store(Path(folder)).load_steering(run)
+
+
+def steering(info: RunInfo) -> Steering:
+    """A finished run of `lab steer`; frozen, so that sessions may share it."""
+    return _steering(str(runs_folder()), info.id, info.created)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -79,3 +108,43 @@ def unseen_words(model: str, text: str) -> list[str] | None:
 def runner() -> Runner:
     """The one runner of this server."""
     return Runner()
+
+
+@st.cache_resource(show_spinner=False)
+def _speakers() -> "dict[tuple[str, str], Speaker]":
+    return {}
+
+
+def speaker(model: str) -> "Speaker | None":
+    """A model that is ready to be talked to; None before `prepare` has made it so."""
+    return _speakers().get((str(runs_folder()), model))
+
+
+def prepare(models: list[str]) -> None:
+    """Make models ready in the background."""
+    folder, ready = str(runs_folder()), _speakers()
+
+    def work(report: "Progress") -> None:
+        from lab.pipelines.live import prepare as make
+
+        for k, model in enumerate(models):
+            made = make(
+                model, Store(Path(folder)), lambda stage, part, k=k: report(stage, (k + part) / len(models))
+            )
+            ready[folder, model] = made
+            while len(ready) > KEPT_MODELS:
+                ready.pop(next(iter(ready)))
+
+    runner().start(work)
+
+
+def follow(config: "WatchConfig") -> None:
+    """Follow a conversation in the background."""
+    folder = str(runs_folder())
+
+    def work(report: "Progress") -> object:
+        from lab.pipelines.watch import watch
+
+        return watch(config, Store(Path(folder)), report)
+
+    runner().start(work)

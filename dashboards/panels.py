@@ -17,7 +17,7 @@ import streamlit as st
 from lab.figures import lookup, tables, theme, tokens
 from lab.figures.export import export, page
 from lab.figures.report import write_report
-from lab.records import Comparison, PersonaMap, ReplyRow
+from lab.records import Comparison, PersonaMap, ReplyRow, Steering, TraitBook
 from lab.store import RunInfo
 
 POSITIONS = {"reply_mean": "whole reply", "spawn": "spawn point"}
@@ -117,10 +117,12 @@ def take_away(
 
 
 def give(
-    found: PersonaMap, stem: str, make: Callable[[], Any], table: Callable[[], pd.DataFrame], **about: str
-) -> None:
-    """The same for a figure of a persona map."""
-    origin = {"run": found.run, "figure": stem, **about, "models": [asdict(m) for m in found.models]}
+    found: PersonaMap | Steering | TraitBook, stem: str, make: Callable[[], Any], table: Callable[[], pd.DataFrame],
+    **about: str,
+) -> None:  # fmt: skip
+    """The same for a figure of another kind of run."""
+    models = found.models if isinstance(found, PersonaMap) else (found.model,)
+    origin = {"run": found.run, "figure": stem, **about, "models": [asdict(m) for m in models]}
     st.download_button(
         "Figure, table and manifest (zip)", lambda: figure_zip(stem, make(), table(), origin),
         f"{stem}.zip", "application/zip", on_click="ignore", key=f"{stem}.zip",

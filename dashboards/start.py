@@ -1,7 +1,9 @@
 """The form that starts a comparison, and its progress."""
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
@@ -43,7 +45,7 @@ def scaffold_choice() -> tuple[list[ScaffoldFile], list[ScaffoldFile]]:
         "Scaffold text", texts.get(base or "", ""), height=220, key=f"text of {base}",
         placeholder="# Title\n\nYou are …\n\n## Memory\n- …",
     )  # fmt: skip
-    own = [(x.name.rsplit(".", 1)[0], _decode(x.name, x.getvalue())) for x in uploads]
+    own = [(x.name.rsplit(".", 1)[0], decode(x.name, x.getvalue())) for x in uploads]
     if written.strip() and written.strip() != texts.get(base or "", "").strip():
         own.append(("edited", written))
     chosen = [parse_scaffold(texts[name], name) for name in picked]
@@ -54,7 +56,8 @@ def scaffold_choice() -> tuple[list[ScaffoldFile], list[ScaffoldFile]]:
     return chosen[: len(picked)], chosen[len(picked) :]
 
 
-def _decode(name: str, raw: bytes) -> str:
+def decode(name: str, raw: bytes) -> str:
+    """The text of an uploaded file. LabError when it is not UTF-8."""
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -113,7 +116,7 @@ def form() -> None:
     if st.button("Run the comparison", type="primary", disabled=busy or not ready):
         start(models, scaffolds, trait_set.strip() or "auto", int(seed), int(tokens), dtype)
         st.rerun()
-    progress()
+    progress(offer)
 
 
 def start(
@@ -130,8 +133,8 @@ def start(
     loaders.runner().start(lambda report: compare(config, store, report))
 
 
-def progress() -> None:
-    """The state of the current job, renewed every second while it runs."""
+def progress(finished: Callable[[Any], None]) -> None:
+    """The state of the current job, renewed every second while it runs; its result goes to `finished`."""
     job = loaders.runner().job
     if job is None:
         return
@@ -144,20 +147,25 @@ def progress() -> None:
             return
         if was_running:
             st.rerun()
-        outcome(job.outcome)
+        outcome(job.outcome, finished)
 
     show(job.running)
 
 
-def outcome(future: Future[Comparison]) -> None:
-    """The result to open, or what went wrong."""
+def outcome(future: Future[Any], finished: Callable[[Any], None]) -> None:
+    """What went wrong, or what is to be done with the result."""
     error = future.exception()
     if isinstance(error, LabError):
         st.error(plain(error))
     elif error is not None:
         st.exception(error)
     else:
-        done = future.result()
+        finished(future.result())
+
+
+def offer(done: object) -> None:
+    """A finished comparison, to be opened; the result of another page's job is not for here."""
+    if isinstance(done, Comparison):
         st.success("The comparison is done.")
         if st.button("Open the result", on_click=open_run, args=(done.run,), type="primary"):
             st.rerun()

@@ -1,4 +1,4 @@
-"""Reading: replies of a model with what its residual stream did meanwhile.
+"""Replies of a model with what its residual stream did meanwhile (`lab.reading`: replies that are given).
 
 One pass generates and captures. A reply token's state is the one in which the token is the
 input, so the last token of a reply is run once more than sampling needs; the end-of-turn token
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lab.models import LoadedModel, hook_name
 from lab.records import FIRST_TOKENS, Activations, Direction, LabError, Position, Rendered, Reply, Site
-from lab.steering import Edit, steered
+from lab.steering import Edit, Gate, steered
 
 if TYPE_CHECKING:
     import torch
@@ -59,29 +59,31 @@ class _Tap:
 def generate(
     model: LoadedModel, chats: Sequence[Rendered], *, max_new_tokens: int, seeds: Sequence[int],
     temperature: float = 1.0, token_budget: int = 24576, directions: Sequence[Direction] = (),
-    edits: Sequence[Edit] = (), progress: Callable[[int], None] | None = None,
+    edits: Sequence[Edit] = (), release: int | None = None, progress: Callable[[int], None] | None = None,
 ) -> Activations:  # fmt: skip
     """Sample one reply per chat and capture `Activations` in the same pass.
 
-    `seeds` has one seed per chat: a reply depends on its own seed, not on what it is batched
-    with (up to rounding). `progress(n)` is told how many chats are finished. A reply whose first
-    token ends the turn has text "" and NaN states. LabError for NaN activations.
+    `edits` hold for the prompt and for the first `release` reply tokens (None: for all). `seeds` has
+    one seed per chat: a reply depends on its own seed, not on what it is batched with (up to
+    rounding). `progress(n)` is told how many chats are finished. A reply whose first token ends the turn
+    has text "" and NaN states. LabError for NaN activations.
     """
     import torch
 
     if len(seeds) != len(chats):
         raise LabError(f"expected one seed per chat, got {len(seeds)} seeds for {len(chats)} chats")
-    rows = _Rows.empty(model, len(chats), directions)
+    rows = Rows.empty(model, len(chats), directions)
     order = sorted(range(len(chats)), key=lambda i: (len(chats[i].ids) // 64, chats[i].ids.tolist()))
     done = 0
-    tap = _Tap(model)
-    with torch.inference_mode(), steered(model, edits), tap():
+    tap, gate = _Tap(model), Gate(release)
+    with torch.inference_mode(), steered(model, edits, gate), tap():
         for batch in batches(order, chats, max_new_tokens, token_budget):
             uniforms = np.stack([np.random.default_rng(seeds[i]).random(max_new_tokens) for i in batch])
             prompts = [chats[i].ids for i in batch]
             share = _can_share(model, prompts, max_new_tokens)
+            gate.at(0)
             cache = _prefill(model, prompts, share, tap, rows, batch)
-            _decode(model, cache, tap, rows, batch, uniforms, temperature, _positions(chats, batch))
+            _decode(model, cache, tap, rows, batch, uniforms, temperature, _positions(chats, batch), gate)
             done += len(batch)
             if progress is not None:
                 progress(done)
@@ -109,7 +111,7 @@ def batches(order: Sequence[int], chats: Sequence[Rendered], new: int, budget: i
 
 
 @dataclass
-class _Rows:
+class Rows:
     """Sums over reply tokens while they are made; arrays are [row, layer, d_model].
 
     `decision` is the sum weighted by entropy, `entropy` [row] its weights' sum.
@@ -127,7 +129,7 @@ class _Rows:
     vectors: dict[str, tuple[int, "torch.Tensor"]]
 
     @staticmethod
-    def empty(model: LoadedModel, n: int, directions: Sequence[Direction], decision: bool = True) -> "_Rows":
+    def empty(model: LoadedModel, n: int, directions: Sequence[Direction], decision: bool = True) -> "Rows":
         import torch
 
         shape = (n, model.identity.layers, model.identity.d_model)
@@ -136,7 +138,7 @@ class _Rows:
             for d in directions
         }
         zeros = lambda: np.zeros(shape, np.float32)  # noqa: E731
-        return _Rows(
+        return Rows(
             zeros(), zeros(), zeros(), zeros() if decision else None, np.zeros(n), np.zeros(n, np.int64),
             np.zeros(shape[1]), [[] for _ in range(n)], [{t: [] for t in vectors} for _ in range(n)], vectors,
         )  # fmt: skip
@@ -189,7 +191,7 @@ def _reply(tokenizer: Any, ids: list[int], projections: dict[str, list[float]]) 
 
 
 def _prefill(
-    model: LoadedModel, prompts: Sequence[NDArray[np.int64]], share: bool, tap: _Tap, rows: _Rows,
+    model: LoadedModel, prompts: Sequence[NDArray[np.int64]], share: bool, tap: _Tap, rows: Rows,
     batch: Sequence[int],
 ) -> _Cache:  # fmt: skip
     """Run all prompts; if `share`, their shared prefixes once. Leaves the spawn states in `rows`."""
@@ -213,7 +215,7 @@ def _prefix_groups(prompts: Sequence[NDArray[np.int64]], share: bool) -> Iterato
     while start < len(prompts):
         stop, prefix = start + 1, len(prompts[start]) - 1
         while share and stop < len(prompts):
-            common = min(prefix, _common(prompts[start], prompts[stop]))
+            common = min(prefix, common_prefix(prompts[start], prompts[stop]))
             if common < max(SHARED_PREFIX, prefix // 2):
                 break
             stop, prefix = stop + 1, common
@@ -229,10 +231,10 @@ def _begins_group(prompts: Sequence[NDArray[np.int64]], i: int) -> bool:
     if i + 1 >= len(prompts):
         return False
     limit = max(SHARED_PREFIX, (len(prompts[i]) - 1) // 2)
-    return min(len(prompts[i]) - 1, _common(prompts[i], prompts[i + 1])) >= limit
+    return min(len(prompts[i]) - 1, common_prefix(prompts[i], prompts[i + 1])) >= limit
 
 
-def _common(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
+def common_prefix(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
     """Tokens that two prompts share at the start, the last token of each left out."""
     n = min(len(a), len(b)) - 1
     differ = np.flatnonzero(a[:n] != b[:n])
@@ -299,8 +301,8 @@ def _merge(parts: Sequence[_Cache]) -> _Cache:
 
 
 def _decode(
-    model: LoadedModel, start: _Cache, tap: _Tap, rows: _Rows, batch: Sequence[int],
-    uniforms: NDArray[np.float64], temperature: float, lengths: NDArray[np.int64],
+    model: LoadedModel, start: _Cache, tap: _Tap, rows: Rows, batch: Sequence[int],
+    uniforms: NDArray[np.float64], temperature: float, lengths: NDArray[np.int64], gate: Gate,
 ) -> None:  # fmt: skip
     """Sample token by token; every kept token is run once and its states are added up."""
     import torch
@@ -312,7 +314,7 @@ def _decode(
     assert rows.decision is not None
     done = np.array(batch)
     spawn = torch.from_numpy(rows.spawn[done]).to(model.device)
-    entropy = _entropy(start.logits)
+    entropy = entropy_of(start.logits)
     total, first, decision = torch.zeros_like(spawn), torch.zeros_like(spawn), entropy[:, None, None] * spawn
     norm = torch.zeros(len(tap.states), device=model.device, dtype=torch.float64)
     count = np.zeros(len(batch), np.int64)
@@ -330,13 +332,14 @@ def _decode(
         mask = torch.cat([mask, mask.new_ones((len(live), 1))], dim=1)
         ids = torch.from_numpy(tokens[:, None]).to(model.device)
         positions = torch.from_numpy((lengths[live] + step)[:, None]).to(model.device)
+        gate.at(step)
         logits = _forward(model, ids, mask, positions, cache)
         states = torch.stack(list(tap.states), dim=1).float()
         at = torch.from_numpy(live).to(model.device)
         total[at] += states
         if step < FIRST_TOKENS:
             first[at] += states
-        weight = _entropy(logits)
+        weight = entropy_of(logits)
         decision[at] += weight[:, None, None] * states
         entropy[at] += weight
         norm += states.norm(dim=-1).sum(0).double()
@@ -360,7 +363,7 @@ def _drop(live, tokens, mask, cache, keep: NDArray[np.bool_]):
     return live[keep], tokens[keep], mask[index]
 
 
-def _entropy(logits: "torch.Tensor") -> "torch.Tensor":
+def entropy_of(logits: "torch.Tensor") -> "torch.Tensor":
     """Entropy of the distribution over the next token, in nats; [..., vocab] to [...]."""
     log_p = logits.float().log_softmax(-1)
     return -(log_p.exp() * log_p).sum(-1)
@@ -375,80 +378,3 @@ def _sample(logits: "torch.Tensor", uniforms: NDArray[np.float64], temperature: 
     cumulative = (logits.float() / temperature).softmax(-1).double().cumsum(-1)
     u = torch.from_numpy(uniforms).to(logits.device)[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, u).clamp(max=logits.shape[-1] - 1)[:, 0].cpu().numpy()
-
-
-# ------------------------------------------------------------------ reading given replies
-
-
-def read(
-    model: LoadedModel, chats: Sequence[Rendered], replies: Sequence[str], *, token_budget: int = 16384,
-    directions: Sequence[Direction] = (), edits: Sequence[Edit] = (), decision: bool = False,
-) -> Activations:  # fmt: skip
-    """`Activations` of given reply texts under given chats, teacher-forced.
-
-    The position "decision" is read only if asked for: it needs the logits at every reply token.
-    """
-    import torch
-
-    if len(chats) != len(replies):
-        raise LabError(f"expected one reply per chat, got {len(replies)} replies for {len(chats)} chats")
-    rows = _Rows.empty(model, len(chats), directions, decision)
-    if decision:
-        token_budget = min(token_budget, LOGITS_AT_ONCE // model.identity.vocab)
-    coded = [model.tokenizer(text, add_special_tokens=False)["input_ids"] for text in replies]
-    rows.ids = [list(ids) for ids in coded]
-    order = sorted(range(len(chats)), key=lambda i: len(chats[i].ids) + len(coded[i]))
-    full = [
-        Rendered(np.concatenate([c.ids, np.array(r, np.int64)]), (), "")
-        for c, r in zip(chats, coded, strict=True)
-    ]
-    with torch.inference_mode(), steered(model, edits):
-        for batch in batches(order, full, 0, token_budget):
-            _read_batch(model, rows, batch, [full[i].ids for i in batch], [len(coded[i]) for i in batch])
-    return rows.finish(model)
-
-
-def _read_batch(
-    model, rows: _Rows, batch: Sequence[int], ids: Sequence[NDArray[np.int64]], sizes: Sequence[int]
-) -> None:
-    import torch
-
-    width = max(len(x) for x in ids)
-    padded = torch.full((len(ids), width), model.tokenizer.pad_token_id, dtype=torch.long)
-    mask = torch.zeros((len(ids), width), dtype=torch.long)
-    for k, x in enumerate(ids):
-        padded[k, width - len(x) :], mask[k, width - len(x) :] = torch.from_numpy(x), 1
-    held: list[list[torch.Tensor]] = [[] for _ in batch]
-
-    def take(value: "torch.Tensor", hook: Any, layer: int) -> None:
-        h = value.float().cpu()
-        for k, (i, size) in enumerate(zip(batch, sizes, strict=True)):
-            states = h[k, width - size - 1 :]
-            reply = states[1:]
-            rows.spawn[i, layer] = states[0].numpy()
-            rows.total[i, layer] = reply.sum(0).numpy()
-            rows.first[i, layer] = reply[:FIRST_TOKENS].sum(0).numpy()
-            rows.norm[layer] += float(reply.norm(dim=-1).sum())
-            if rows.decision is not None:
-                held[k].append(states)
-            for trait, (where, vector) in rows.vectors.items():
-                if where == layer:
-                    rows.projections[i][trait] = (reply @ vector.cpu()).tolist()
-
-    hooks = [
-        (hook_name(Site(layer)), lambda value, hook, layer=layer: take(value, hook, layer))
-        for layer in range(model.identity.layers)
-    ]
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    with model.bridge.hooks(fwd_hooks=hooks):
-        out = model.network(
-            input_ids=padded.to(model.device), attention_mask=mask.to(model.device),
-            position_ids=positions.to(model.device), use_cache=False,
-            logits_to_keep=1 if rows.decision is None else max(sizes) + 1,
-        )  # fmt: skip
-    for k, (i, size) in enumerate(zip(batch, sizes, strict=True)):
-        rows.count[i] = size
-        if rows.decision is not None:
-            weights = _entropy(out.logits[k, -size - 1 :]).cpu()
-            rows.decision[i] = torch.einsum("lpd,p->ld", torch.stack(held[k]), weights).numpy()
-            rows.entropy[i] = float(weights.double().sum())

@@ -1,18 +1,19 @@
 """Drift of a persona over the turns of a conversation: bands, alarms, and how far to trust them.
 
-A conversation is a series of one number per assistant turn: the projection of the reply on a trait's
-direction, or any baseline put in its place. What is ordinary is learned from ordinary conversations;
-an alarm is raised by a two-sided self-starting cumulative sum (Hawkins 1987, "Self-starting CUSUM charts
-for location and scale"): each turn is held against all turns before it, and small shifts that last add
-up. Held against the first turn alone, planted shifts of 2 sd were told from none with an AUROC of .82
-instead of .97 (simulated, 12 turns, shift at turn 5). The threshold is set on some ordinary conversations
+A conversation is a series of one number per assistant turn: the slope of the reply's likelihood along a
+trait's direction (`lab.likelihood`), its projection, or any baseline put in their place. What is ordinary is
+learned from ordinary conversations; an alarm is raised by a two-sided cumulative sum, in which small shifts
+that last add up. Each turn is held against the turns before it (self-starting: Hawkins 1987, "Self-starting
+CUSUM charts for location and scale") and, for a series whose level is known beforehand (*anchored*), against
+that level too. Held against the first turn alone, planted shifts of 2 sd were told from none with an AUROC of
+.82 instead of .97 (simulated, 12 turns, shift at turn 5). The threshold is set on some ordinary conversations
 so that others see a promised number of false alarms; all rates are per 100 turns.
 """
 
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -24,6 +25,8 @@ from lab.stats import auroc, interval
 Series = Float[ndarray, " turn"]
 SLACK = 0.25
 """Deviation per turn, in sd, that the cumulative sum forgives (.25 found more than .5 in simulation)."""
+USUAL_TURNS = 3
+"""How many turns of its own outweigh, in a conversation, what slopes vary by elsewhere."""
 MIN_CONVERSATIONS = 10
 """Fewest ordinary conversations that a band is learned from."""
 
@@ -34,23 +37,29 @@ class Ordinary:
 
     course [turn]: mean over conversations, less the first turn (turns beyond its end take the last); sd:
     of turns around the mean of their own conversation, course removed; reach: a turn's `deviation` stays
-    within ± this in 95 % of ordinary turns; n: conversations.
+    within ± this in 95 % of ordinary turns; n: conversations. level: where conversations start; weight: how
+    many of a conversation's own turns the level counts for, 0 where conversations start anywhere and
+    infinite where all start at the level.
     """
 
     course: Series
     sd: float
     reach: float
     n: int
+    level: float = 0.0
+    weight: float = 0.0
 
     def expected(self, series: Series) -> tuple[Series, Series]:
         """What each turn is expected to be from the turns before it, and the sd of that, [turn].
 
         A conversation is held against its own earlier turns, so that a scaffold that starts elsewhere is
-        not drift. NaN for the first turn, which has none before it.
+        not drift, and against `level` as if that were `weight` turns more (the best linear prediction for
+        conversations whose own levels have variance sd² / weight). NaN where there is nothing to hold
+        against: in the first turn, when `weight` is 0.
         """
-        usual = self.course[np.minimum(np.arange(len(series)), len(self.course) - 1)]
+        usual = self.level + self.course[np.minimum(np.arange(len(series)), len(self.course) - 1)]
         known = np.isfinite(series)
-        before = np.concatenate([[0], np.cumsum(known)[:-1]])
+        before = np.concatenate([[0], np.cumsum(known)[:-1]]) + self.weight
         total = np.concatenate([[0.0], np.cumsum(np.where(known, series - usual, 0.0))[:-1]])
         with np.errstate(invalid="ignore", divide="ignore"):
             return usual + total / before, np.where(before > 0, self.sd * np.sqrt(1 + 1 / before), np.nan)
@@ -61,8 +70,13 @@ class Ordinary:
         return (series - mean) / sd
 
 
-def learn(conversations: Sequence[Series]) -> Ordinary:
-    """The ordinary course, its spread and its band. LabError for too few conversations or no spread."""
+def learn(conversations: Sequence[Series], anchored: bool = False) -> Ordinary:
+    """The ordinary course, its spread and its band. LabError for too few conversations or no spread.
+
+    `anchored`: what these conversations have in common is expected of a new one from its first turn on, as
+    far as they agree in it. Right for slopes, which are 0 on average under every scaffold; wrong for
+    projections, which start wherever the scaffold puts them.
+    """
     usable = [c for c in conversations if np.isfinite(c).sum() > 1]
     if len(usable) < MIN_CONVERSATIONS:
         raise LabError(
@@ -82,9 +96,32 @@ def learn(conversations: Sequence[Series]) -> Ordinary:
     sd = float(np.sqrt(np.nansum(left**2) / max(1, freedom)))
     if not sd > 0:
         raise LabError("expected ordinary conversations that vary, got the same number at every turn")
-    plain = Ordinary(course, sd, np.nan, len(usable))
+    plain = Ordinary(course, sd, np.nan, len(usable), *(_level(usable, course, sd) if anchored else ()))
     deviations = np.concatenate([plain.deviation(c) for c in usable])
-    return Ordinary(course, sd, float(np.nanquantile(np.abs(deviations), 0.95)), len(usable))
+    return replace(plain, reach=float(np.nanquantile(np.abs(deviations), 0.95)))
+
+
+def _level(conversations: Sequence[Series], course: Series, sd: float) -> tuple[float, float]:
+    """The common level, and how many turns it counts for: sd² over the variance of conversations' levels."""
+    means, noise = [], []
+    for series in conversations:
+        left = series - course[np.minimum(np.arange(len(series)), len(course) - 1)]
+        means.append(np.nanmean(left))
+        noise.append(sd**2 / np.isfinite(left).sum())
+    between = float(np.var(means, ddof=1) - np.mean(noise))
+    return float(np.mean(means)), sd**2 / between if between > 0 else np.inf
+
+
+def standardised(slopes: Series, information: Series, usual: float) -> Series:
+    """Slopes over their expected spread, from the information of this conversation's turns so far.
+
+    Some scaffolds leave a trait more open than others, and a slope varies the more there (the sum was found
+    to tell more if it knows; experiments/drift.py). `usual`: mean information of ordinary turns, which
+    counts as `USUAL_TURNS` turns. NaN stays NaN.
+    """
+    known = np.isfinite(slopes)
+    total = np.cumsum(np.where(known, information, 0.0)) + USUAL_TURNS * usual
+    return slopes / np.sqrt(total / (np.cumsum(known) + USUAL_TURNS))
 
 
 # ------------------------------------------------------------------ alarms

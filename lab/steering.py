@@ -1,4 +1,4 @@
-"""Writing into the residual stream: add along a direction, ablate it, cap it."""
+"""Writing into the residual stream: add along a direction, ablate it, cap it, keep it above a floor."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,13 +47,39 @@ class Cap:
         return h - ((h @ v) - self.at).clamp(min=0)[..., None] * v
 
 
-Edit = Add | Ablate | Cap
+@dataclass(frozen=True)
+class Floor:
+    """h + max(at - <h, v>, 0) v: the projection never below `at` (raw projection)."""
+
+    direction: Direction
+    at: float
+
+    def __call__(self, h: "torch.Tensor", v: "torch.Tensor") -> "torch.Tensor":
+        return h + (self.at - (h @ v)).clamp(min=0)[..., None] * v
 
 
-def edit_hooks(model: LoadedModel, edits: Sequence[Edit]) -> list[tuple[str, object]]:
+Edit = Add | Ablate | Cap | Floor
+
+
+@dataclass
+class Gate:
+    """Lets edits through for the prompt and the first `release` reply tokens; None: for all."""
+
+    release: int | None = None
+    open: bool = True
+
+    def at(self, token: int) -> None:
+        """What is run next is reply token `token`; 0 for the prompt too."""
+        self.open = self.release is None or token < self.release
+
+
+def edit_hooks(
+    model: LoadedModel, edits: Sequence[Edit], gate: Gate | None = None
+) -> list[tuple[str, object]]:
     """Forward hooks of the edits, in order. LabError when a direction is from another model."""
     import torch
 
+    gate = gate or Gate()
     hooks = []
     for edit in edits:
         direction = edit.direction
@@ -65,12 +91,17 @@ def edit_hooks(model: LoadedModel, edits: Sequence[Edit]) -> list[tuple[str, obj
             )
         dtype = next(model.network.parameters()).dtype
         v = torch.from_numpy(np.asarray(direction.vector, dtype=np.float32)).to(model.device, dtype)
-        hooks.append((hook_name(direction.site), lambda value, hook, edit=edit, v=v: edit(value, v)))
+        hooks.append(
+            (
+                hook_name(direction.site),
+                lambda value, hook, edit=edit, v=v: edit(value, v) if gate.open else value,
+            )
+        )
     return hooks
 
 
 @contextmanager
-def steered(model: LoadedModel, edits: Sequence[Edit]) -> Iterator[None]:
-    """Every forward pass inside the block, generation included, runs with the edits."""
-    with model.bridge.hooks(fwd_hooks=edit_hooks(model, edits)):
+def steered(model: LoadedModel, edits: Sequence[Edit], gate: Gate | None = None) -> Iterator[None]:
+    """Every forward pass inside the block runs with the edits, as long as the gate is open."""
+    with model.bridge.hooks(fwd_hooks=edit_hooks(model, edits, gate)):
         yield

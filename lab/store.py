@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +29,10 @@ from safetensors.numpy import save
 from lab.records import (
     Anchors,
     AxisSummary,
+    CapRow,
     Comparison,
+    DoseRow,
+    HalfLife,
     Interaction,
     LabError,
     Landing,
@@ -38,12 +41,20 @@ from lab.records import (
     ModelIdentity,
     NoiseFloor,
     PersonaMap,
+    PoleReply,
+    PoolingDose,
+    RecipeAgreement,
+    ReleaseRow,
     Reply,
     ReplyRow,
     RoleLanding,
     Scaffold,
     ScaffoldFile,
     Segment,
+    Steering,
+    SteerSummary,
+    TraitBook,
+    TraitCard,
 )
 
 FORMAT = 1
@@ -53,6 +64,20 @@ _TABLES: dict[str, type] = {
     "noise_floor": NoiseFloor,
     "anchors": Anchors,
     "depth": LayerScore,
+}
+_TRAITS: dict[str, type] = {
+    "depth": LayerScore,
+    "cards": TraitCard,
+    "agreements": RecipeAgreement,
+    "replies": PoleReply,
+}
+_STEERING: dict[str, type] = {
+    "doses": DoseRow,
+    "poolings": PoolingDose,
+    "summaries": SteerSummary,
+    "caps": CapRow,
+    "releases": ReleaseRow,
+    "half_lives": HalfLife,
 }
 Record = TypeVar("Record")
 
@@ -144,9 +169,9 @@ class Store:
 
     def save_tables(
         self, run: str, kind: str, models: Sequence[ModelIdentity], tables: Mapping[str, pd.DataFrame],
-        write: Callable[[Path], None] | None = None,
+        write: Callable[[Path], None] | None = None, more: Mapping[str, object] | None = None,
     ) -> Path:  # fmt: skip
-        """A run of tables, and of whatever files `write` puts into its folder."""
+        """A run of tables, of `more` in its manifest, and of the files that `write` puts into its folder."""
 
         def fill(folder: Path) -> None:
             for name, table in tables.items():
@@ -155,7 +180,7 @@ class Store:
                 write(folder)
 
         names = [m.name for m in models]
-        manifest = {"models": [asdict(m) for m in models]}
+        manifest = {"models": [asdict(m) for m in models], **(more or {})}
         return self._publish(run, kind, " and ".join(names), names, [], manifest, fill)
 
     def _publish(
@@ -227,20 +252,58 @@ class Store:
 
     def load_persona_map(self, run: str) -> PersonaMap:
         """The persona map of a finished run. LabError when it is missing or damaged."""
-        folder = self.folder(run)
         kinds = {"summaries": AxisSummary, "landings": RoleLanding, "agreement": LoadingAgreement}
+        data, tables = self._read_tables(run, "axis", kinds)
+        models = tuple(ModelIdentity(**m) for m in data["models"])
+        agreement = next(iter(tables["agreement"]), None)
+        return PersonaMap(run, models, tables["summaries"], tables["landings"], agreement)
+
+    def save_traits(self, found: TraitBook, write: Callable[[Path], None]) -> Path:
+        """A run of `lab extract`, and the vector files that `write` puts into its folder."""
+        tables = {name: pd.DataFrame([asdict(r) for r in getattr(found, name)]) for name in _TRAITS}
+        return self.save_tables(found.run, "extract", [found.model], tables, write)
+
+    def load_traits(self, run: str) -> TraitBook:
+        """The cards of a finished extraction. LabError when it is missing or damaged."""
+        data, tables = self._read_tables(run, "extract", _TRAITS)
+        if not tables["cards"]:
+            raise LabError(f"run {run} has no quality cards (an older `lab extract` made it); run it again")
+        return TraitBook(run, ModelIdentity(**data["models"][0]), **tables)
+
+    def save_steering(self, found: Steering) -> Path:
+        """A run of `lab steer`."""
+        tables = {name: pd.DataFrame([asdict(r) for r in getattr(found, name)]) for name in _STEERING}
+        more = {"judge": found.judge, "unit": found.unit, "settings": found.settings}
+        return self.save_tables(found.run, "steer", [found.model], tables, more=more)
+
+    def load_steering(self, run: str) -> Steering:
+        """The steering curves of a finished run. LabError when it is missing or damaged."""
+        data, tables = self._read_tables(run, "steer", _STEERING)
+        summaries = tuple(replace(s, layers=tuple(int(k) for k in s.layers)) for s in tables["summaries"])
+        model = ModelIdentity(**data["models"][0])
+        return Steering(
+            run,
+            model,
+            data["judge"],
+            data["unit"],
+            **{**tables, "summaries": summaries},
+            settings=data["settings"],
+        )
+
+    def _read_tables(
+        self, run: str, kind: str, kinds: Mapping[str, type]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Manifest and records of a run of `lab KIND`; a table that is not there is empty."""
+        folder = self.folder(run)
         try:
             data = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-            if data["info"]["kind"] != "axis":
-                raise LabError(f"run {run} is a run of `lab {data['info']['kind']}`, not of `lab axis`")
-            tables: dict[str, Any] = {
-                name: _records(pd.read_parquet(path), kind)
-                for name, kind in kinds.items()
-                if (path := folder / f"{name}.parquet").is_file()
+            if data["info"]["kind"] != kind:
+                raise LabError(f"run {run} is a run of `lab {data['info']['kind']}`, not of `lab {kind}`")
+            paths = {name: folder / f"{name}.parquet" for name in kinds}
+            return data, {
+                name: _records(pd.read_parquet(path), kinds[name]) if path.is_file() else ()
+                for name, path in paths.items()
             }
-            models = tuple(ModelIdentity(**m) for m in data["models"])
-            agreement = next(iter(tables.get("agreement", ())), None)
-            return PersonaMap(run, models, tables["summaries"], tables["landings"], agreement)
         except (OSError, KeyError, ValueError) as error:
             raise LabError(
                 f"run {run} in {folder} is damaged ({error}); delete the folder and run it again"

@@ -4,13 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import FAMILIES, residuals, save_checkpoint, with_replies
+from conftest import FAMILIES, make_tokenizer, residuals, save_checkpoint, with_replies
 
-from lab import activations
-from lab.activations import generate, read
+from lab import activations, reading
+from lab.activations import generate
 from lab.models import load
 from lab.prompts.chat import render
+from lab.reading import groups, read
 from lab.records import FIRST_TOKENS, Direction, LabError, Message, Site
+from lab.steering import Add, Cap
 
 LONG = "You are Ada, a patient teacher who answers in short sentences.\nMemory:\nThe user likes tea."
 OTHER = "You are Bo, a blunt sailor. You never explain anything twice, and you count in fathoms."
@@ -236,6 +238,140 @@ def test_a_reply_depends_on_its_seed_alone(loaded):
     assert a.replies[0] != a.replies[1]
     longer = generate(model, [chat], max_new_tokens=2 * NEW, seeds=[1])
     assert longer.replies[0].tokens[: NEW - 1] == a.replies[0].tokens[: NEW - 1]
+
+
+# ------------------------------------------------------------------ reading runs a prefix once
+
+
+READ = (
+    "I like tea.",
+    "Paris",
+    "",
+    "It rains, and then the sun comes out again.",
+    "tea",
+    "No.",
+    "Why?",
+    "7",
+    "8",
+)
+
+
+@pytest.fixture
+def prefixes(monkeypatch):
+    """Lengths of the prefixes that reading ran on their own."""
+    lengths, plain = [], reading._run_prefix
+    monkeypatch.setattr(reading, "_run_prefix", lambda m, ids: lengths.append(len(ids)) or plain(m, ids))
+    return lengths
+
+
+def qwen2(folder):
+    """A tiny random Qwen2, which has biases in its attention."""
+    from transformers import AutoModelForCausalLM, Qwen2Config
+
+    tokenizer = make_tokenizer()
+    config = Qwen2Config(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, intermediate_size=64, initializer_range=0.15, max_position_embeddings=512,
+        eos_token_id=4, pad_token_id=0,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return load(str(folder))
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "qwen2"])
+def test_reading_a_prefix_once_changes_nothing(loaded, tmp_path, monkeypatch, prefixes, family):
+    model = qwen2(tmp_path) if family == "qwen2" else loaded(family)
+    chats, directions = chats_of(model), directions_of(model)
+    edits = [Add(directions[0], 0.5, 3.0), Cap(directions[1], 0.1)]
+    for options in ({"decision": True}, {"edits": edits}, {"token_budget": 400, "directions": directions}):
+        shared = read(model, chats, READ, **options)
+        assert sum(n > 24 for n in prefixes) == 2
+        with monkeypatch.context() as patch:
+            patch.setattr(reading, "SHARED_PREFIX", 10**6)
+            prefixes.clear()
+            plain = read(model, chats, READ, **options)
+            assert prefixes == []
+        same(shared, plain)
+        close(shared.norm, plain.norm, 1e-3)
+        assert np.isnan(shared.reply_mean[2]).all() and np.isfinite(shared.spawn).all()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "gemma2"])
+def test_replies_to_one_chat_share_all_but_its_last_token(loaded, reference, prefixes, family):
+    model = loaded(family)
+    chat = chats_of(model)[0]
+    texts = ["I like tea.", "Paris", "It rains"]
+    acts = read(model, [chat] * 3, texts)
+    assert prefixes == [len(chat.ids) - 1]
+    for i, text in enumerate(texts):
+        ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+        states = residuals(reference(family), np.concatenate([chat.ids, ids]))
+        for layer, state in enumerate(states):
+            close(acts.spawn[i, layer], state[len(chat.ids) - 1])
+            close(acts.reply_mean[i, layer], state[len(chat.ids) :].mean(0))
+
+
+def test_a_sliding_window_sees_the_same_behind_a_shared_prefix(loaded, reference, prefixes):
+    model, network = loaded("gemma2", sliding_window=40), reference("gemma2", sliding_window=40)
+    chats = chats_of(model, (LONG, None))
+    acts = read(model, chats, READ[: len(chats)])
+    assert max(prefixes) > 40
+    for i, (chat, text) in enumerate(zip(chats, READ, strict=False)):
+        ids = np.array(model.tokenizer(text, add_special_tokens=False)["input_ids"], np.int64)
+        states = residuals(network, np.concatenate([chat.ids, ids]))
+        for layer, state in enumerate(states):
+            close(acts.spawn[i, layer], state[len(chat.ids) - 1])
+            if text:
+                close(acts.reply_mean[i, layer], state[len(chat.ids) :].mean(0))
+
+
+def test_reading_makes_no_logits_unless_asked_and_holds_no_more_for_more_replies(loaded):
+    import torch
+
+    model, sizes = loaded("llama"), []
+
+    class Sizes(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            out = function(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor):
+                sizes.append(tuple(out.shape))
+            return out
+
+    def largest(n, **options):
+        sizes.clear()
+        with Sizes():
+            read(model, chats_of(model)[:1] * n, [READ[3]] * n, token_budget=400, **options)
+        return max(np.prod(s) for s in sizes), any(s[-1:] == (model.identity.vocab,) for s in sizes)
+
+    few, many = largest(6), largest(60)
+    assert few == many and not many[1]
+    assert largest(6, decision=True)[1]
+
+
+def test_groups_share_what_saves_most_and_place_every_row_once():
+    def tokens(*parts):
+        return np.array([t for start, n in parts for t in range(start, start + n)], np.int64)
+
+    poles = [tokens((0, 90), (pole * 1000, 110), (5000 + 50 * q, 9)) for q in range(5) for pole in (1, 2)]
+    found = groups([*poles, tokens((9000, 30))], [*[len(p) - 2 for p in poles], 20])
+    assert found == [([0, 2, 4, 6, 8], 200), ([1, 3, 5, 7, 9], 200), ([10], 0)]
+    assert groups([], []) == []
+    # a chat's turns, each a beginning of the next, and another chat that shares its scaffold
+    talk = [tokens((0, 40 + 30 * turn)) for turn in range(4)]
+    other = tokens((0, 35), (7000, 20))
+    rng = np.random.default_rng(0)
+    for rows in ([*talk, other], [rng.integers(2, size=int(rng.integers(30, 70))) for _ in range(40)]):
+        starts = [len(row) - 5 for row in rows]
+        found = groups(rows, starts)
+        assert sorted(i for members, _ in found for i in members) == list(range(len(rows)))
+        run = 0
+        for members, prefix in found:
+            assert all(prefix < starts[i] for i in members)
+            assert len({tuple(rows[i][:prefix]) for i in members}) == 1
+            run += prefix + sum(len(rows[i]) - prefix for i in members)
+        assert run <= sum(map(len, rows))
+    assert max(prefix for _, prefix in groups([*talk, other], [len(r) - 5 for r in [*talk, other]])) >= 34
 
 
 # ------------------------------------------------------------------ ends, texts, progress

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from fake_comparison import LABELS, SCAFFOLDS, fake_comparison
 from fake_persona_map import MODELS, fake_persona_map
+from fake_steering import fake_steering
+from fake_traits import fake_traits
 from streamlit.testing.v1 import AppTest
 
 from lab.figures import landing, lookup, tables
@@ -258,3 +260,146 @@ def test_persona_map_page(store):
     at.selectbox(key="persona_model").set_value(MODELS[1]).run()
     assert not at.exception
     assert query(at)["persona_model"] == MODELS[1]
+
+
+def view(name, **query):
+    at = AppTest.from_file(str(ROOT / "dashboards" / "views" / f"{name}.py"), default_timeout=60)
+    for key, value in query.items():
+        at.query_params[key] = value
+    at.run()
+    assert not at.exception, at.exception
+    return at
+
+
+def test_traits_page(store):
+    assert "No extraction is saved here yet" in view("traits").info[0].value
+    found = fake_traits()
+    store.save_traits(found, lambda folder: None)
+    at = view("traits")
+    assert len(at.get("plotly_chart")) == 3
+    assert len(at.dataframe[0].value) == 2
+    assert "was not steered here yet" in at.info[0].value
+    at.selectbox(key="card_which").set_value("lowest").run()
+    shown = at.dataframe[1].value
+    assert shown["place"].tolist() == sorted(r.place for r in found.replies if r.trait == "warmth")[:5]
+    store.save_steering(fake_steering())
+    assert len(view("traits").get("plotly_chart")) == 4
+
+
+def test_saved_steering_curves(store):
+    assert "No steering curves are saved here yet" in view("steer", steer_view="Saved curves").info[0].value
+    found = fake_steering()
+    store.save_steering(found)
+    at = view("steer", steer_view="Saved curves")
+    assert len(at.get("plotly_chart")) == 3
+    assert [len(t.value) for t in at.dataframe] == [2, len(found.caps)]
+    at.selectbox(key="steer_trait").set_value(found.summaries[1].trait).run()
+    assert not at.exception
+    assert query(at)["steer_trait"] == found.summaries[1].trait
+
+
+class Parrot:
+    """Stands in for a loaded model: says what it was pushed by."""
+
+    def __init__(self):
+        self.gauges = {"warmth": None, "intimacy": None}
+        self.asked = []
+
+    def say(self, messages, pushes, *, max_new_tokens, seed):
+        from lab.pipelines.live import Spoken
+
+        self.asked.append((list(messages), dict(pushes), seed))
+        text = f"warmth {pushes.get('warmth', 0):+.2f}"
+        return Spoken(text, ("warmth", " x"), dict.fromkeys(self.gauges, (0.1, 0.9)))
+
+
+def test_talking_shows_the_unpushed_beside_the_pushed(store, tmp_path):
+    from dashboards import loaders
+
+    parrot = Parrot()
+    loaders._speakers()[str(tmp_path), "hearth-a"] = parrot
+    at = view("steer")
+    assert at.segmented_control(key="steer_view").value == "Talk"
+    at.slider(key="push warmth").set_value(0.25).run()
+    at.text_area(key="steer_system").set_value("You are kind.").run()
+    at.chat_input[0].set_value("Hello *there*").run()
+    assert not at.exception, at.exception
+    texts = [x.value for x in at.text]
+    assert texts == ["Hello *there*", "warmth +0.00", "Hello *there*", "warmth +0.25"]
+    assert [m.role for m in parrot.asked[0][0]] == ["system", "user"]
+    assert parrot.asked[0][1] == {}
+    assert parrot.asked[1][1]["warmth"] == 0.25
+    assert len(at.get("plotly_chart")) == 1
+    at.chat_input[0].set_value("And now?").run()
+    assert [m.content for m in parrot.asked[-1][0]][1:] == ["Hello *there*", "warmth +0.25", "And now?"]
+    next(b for b in at.button if b.label == "Begin anew").click().run()
+    assert not at.text
+
+
+def test_a_model_is_made_ready_in_the_background(store, tmp_path, monkeypatch):
+    from dashboards import loaders
+    from lab.pipelines import live
+
+    made = []
+    monkeypatch.setattr(live, "prepare", lambda model, store, report: made.append(model) or Parrot())
+    at = view("steer")
+    assert not at.chat_input
+    next(b for b in at.button if b.label == "Make ready").click().run()
+    loaders.runner().job.outcome.result(timeout=30)
+    at.run()
+    assert made == ["hearth-a"]
+    assert len(at.chat_input) == 1
+
+
+def test_a_finished_job_of_another_page_is_not_taken_for_ones_own(store):
+    """A comparison that has ended does not make the Steer page run in circles."""
+    from dashboards import loaders
+
+    loaders.runner().start(lambda report: None).outcome.result(timeout=30)
+    at = view("steer")
+    assert [b.label for b in at.button] == ["Make ready"]
+
+
+def test_drift_page_follows_a_pasted_conversation(store, monkeypatch):
+    import numpy as np
+
+    from dashboards import loaders
+    from lab.monitoring import follow, learn
+    from lab.pipelines import watch as job
+    from lab.records import Reply
+
+    rng = np.random.default_rng(0)
+    ordinary = learn([rng.normal(size=6) for _ in range(20)])
+    series = np.array([0.0, 0.2, -0.1, 4.0, 5.0, 6.0])
+    expected, sd = ordinary.expected(series)
+    watched = job.Watched(
+        "warmth", 2, series, expected, ordinary.reach * sd, follow(series, ordinary, 3.0), ordinary, 3.0
+    )
+    replies = tuple(Reply(f"reply <b>{t}</b>", (), {}) for t in range(6))
+    asked = []
+
+    def fake(config, store, progress):
+        asked.append(config)
+        return job.Watch(config.model, (watched,), (watched,), replies, 40, config.promised)
+
+    monkeypatch.setattr(job, "watch", fake)
+    at = view("drift")
+    assert next(b for b in at.button if b.label == "Follow it").disabled
+    at.text_area(key="drift_text").set_value('[{"role": "nobody", "content": "x"}]').run()
+    assert "pasted text" in at.error[0].value
+    talk = [{"role": r, "content": f"{r} {k}"} for k in range(6) for r in ("user", "assistant")]
+    at.text_area(key="drift_text").set_value(json.dumps(talk)).run()
+    next(b for b in at.button if b.label == "Follow it").click().run()
+    loaders.runner().job.outcome.result(timeout=30)
+    at.run()
+    assert not at.exception, at.exception
+    assert len(asked[0].conversation) == 12
+    (chart,) = charts(at)
+    (line,) = role(chart, "value")
+    assert values(line["y"]) == pytest.approx(series)
+    alarms = [c[0] for c in line["customdata"] if c[2]]
+    assert alarms == list(watched.course.alarms)
+    assert alarms
+    assert "&lt;b&gt;" in line["customdata"][0][1]
+    assert [t.value for t in at.text] == ["reply <b>0</b>"]
+    assert at.dataframe[0].value["alarm"].sum() == len(alarms)

@@ -1,8 +1,7 @@
 """Judges: scores from log-probs, and what planted judges are found to be."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -20,9 +19,19 @@ from lab.judging.judges import (
     rubric_prompt,
     unscored,
 )
+from lab.judging.likelihood_ratio import (
+    ContrastJudge,
+    FamiliarityJudge,
+    contrast,
+    likelihoods,
+    ordinary_limit,
+    strangeness,
+)
+from lab.judging.poles import agreement_within, separation
 from lab.judging.trust import IsotonicMap, LinearMap, agreement, calibrate, screen, spearman
-from lab.records import LabError
-from lab.stats import cluster_weights, correlation
+from lab.judging.verdicts import Replies, Said, percentiles, verdict
+from lab.records import LabError, Trait
+from lab.stats import auroc, cluster_weights, correlation, interval
 
 
 def planted(values, judge="planted", unit: Unit = "0-100") -> Scores:
@@ -141,66 +150,99 @@ def test_a_model_that_skips_a_chat_is_an_error():
 # ------------------------------------------------------------------ the exact judge fits the protocol
 
 
-@dataclass(frozen=True)
-class Computed:
-    """A judge that computes its score from the text of the reply."""
-
-    name: str
-    unit: Unit
-    read: Callable[[str], Score]
-
-    def score(self, items: Sequence[Item]) -> Scores:
-        return Scores(self.name, self.unit, tuple(self.read(item.answer) for item in items))
-
-
-def test_the_exact_judge_of_hearth_fulfils_the_protocol():
+@pytest.fixture(scope="module")
+def spoken():
+    """Replies of Hearth from known z: items, truth [item, trait]."""
     from lab.world.conversation import draw_reply, make_turn, reply_text
-    from lab.world.judge import posterior, read_evidence
-    from lab.world.latent import INDEX, KINDS, sample_prior
+    from lab.world.latent import KINDS, sample_prior
     from lab.world.library import library
     from lab.world.scaffolds import NO_EXTRAS, named_character
 
-    lib, i = library(), INDEX["warmth"]
-    turns, truth, replies = {}, [], []
+    lib = library()
+    truth, replies = [], []
     for k in range(30):
         rng = np.random.default_rng([3, k])
-        z = sample_prior(rng)
+        truth.append(sample_prior(rng))
         who = named_character(rng, lib, lib.personas[k], extras=NO_EXTRAS)
         turn = make_turn(rng, lib, who, KINDS[k % 8])
-        text = reply_text(draw_reply(rng, lib, z, turn, who))
-        turns[text] = turn
-        truth.append(z[i])
-        replies.append(Item(turn.user, text, ""))
-    nonsense = "Colourless green ideas sleep furiously."
-    turns[nonsense] = turns[""] = turns[replies[0].answer]
-    replies += [Item("q", nonsense, ""), Item("q", "", "")]
+        replies.append(Item(turn.user, reply_text(draw_reply(rng, lib, truth[-1], turn, who)), ""))
+    return replies, np.array(truth)
 
-    def evidence(text: str):
-        return read_evidence(lib.grammar, text, turns[text].filling, turns[text].kind)
 
-    def warmth(text: str) -> Score:
-        found = evidence(text)
-        if not found.parsed:
-            return unscored("refused", "no sentence parses: the posterior would be the prior")
-        z = posterior(lib.grammar, found, np.random.default_rng(0), samples=300).mean
-        return Score(float(z[i]), how="exact")
+NONSENSE = "Colourless green ideas sleep furiously."
 
-    def coherence(text: str) -> Score:
-        share = evidence(text).coherence
-        return unscored("refused", "empty reply") if np.isnan(share) else Score(100 * share, how="exact")
 
-    judges: list[Judge] = [Computed("warmth", "prior sd", warmth), Computed("coherence", "0-100", coherence)]
-    z, coherent = (judge.score(replies) for judge in judges)
+def test_the_exact_judge_of_hearth_fulfils_the_protocol(spoken):
+    from lab.world.exact import ExactJudge
+    from lab.world.latent import INDEX
+
+    replies, truth = spoken
+    judges: list[Judge] = [ExactJudge("warmth"), ExactJudge("coherence")]
+    asked = [*replies, Item("q", NONSENSE, ""), Item("q", "", "")]
+    z, coherent = (judge.score(asked) for judge in judges)
+    assert (z.unit, coherent.unit) == ("prior sd", "0-100")
     np.testing.assert_array_equal(np.isnan(z.values), [False] * 30 + [True, True])
+    assert statuses(z)[30:] == ["refused", "refused"] and "none of 1 sentences parses" in z.rows[30].reason
     np.testing.assert_array_equal(coherent.values[:31], [100.0] * 30 + [0.0])
     assert np.isnan(coherent.values[31])
-    found = agreement(
-        z, planted([*truth, np.nan, np.nan], "truth", "prior sd"), np.arange(32), np.random.default_rng(0)
-    )
+    known = [*truth[:, INDEX["warmth"]], np.nan, np.nan]
+    found = agreement(z, planted(known, "truth", "prior sd"), np.arange(32), np.random.default_rng(0))
     assert found.pearson > 0.6
     assert (found.n, found.missing_first) == (30, 2)
-    with pytest.raises(LabError, match="warmth in prior sd"):
+    with pytest.raises(LabError, match="exact in prior sd"):
         screen(z, coherent, np.ones(32, bool))
+    with pytest.raises(LabError, match="no trait 'charm'"):
+        ExactJudge("charm")
+
+
+def test_readings_are_those_of_one_reply_at_a_time_in_any_order(spoken):
+    from lab.world.exact import readings
+    from lab.world.judge import judge_texts
+    from lab.world.library import library
+
+    texts = [*(item.answer for item in spoken[0][:6]), f"{spoken[0][6].answer} {NONSENSE}"]
+    found, turned = readings(texts), readings(texts[::-1])
+    for i, text in enumerate(texts):
+        z, evidence = judge_texts(library(), [text])
+        np.testing.assert_array_equal(found.values[i], z.mean)
+        np.testing.assert_array_equal(found.sd[i], z.sd)
+        assert (found.parsed[i], found.sentences[i]) == (evidence.parsed, evidence.sentences)
+        assert found.coherence[i] == evidence.coherence
+    assert found.coherence[6] < 1 == found.coherence[5]
+    np.testing.assert_array_equal(found.values, turned.values[::-1])
+    nothing = readings([NONSENSE, texts[0]])  # the prior is no reading
+    assert np.isnan(nothing.values[0]).all() and np.isnan(nothing.sd[0]).all()
+    np.testing.assert_array_equal(nothing.values[1], found.values[0])
+
+
+def test_pooled_readings_are_one_posterior_and_nearer_to_the_truth_than_the_mean_of_single_ones():
+    from lab.world.conversation import draw_reply, make_turn, reply_text
+    from lab.world.exact import pooled, readings
+    from lab.world.judge import judge_texts
+    from lab.world.latent import KINDS, sample_prior
+    from lab.world.library import library
+    from lab.world.scaffolds import NO_EXTRAS, named_character
+
+    lib, truth, texts, groups = library(), [], [], []
+    for who in range(12):
+        rng = np.random.default_rng([17, who])
+        z = sample_prior(rng)
+        character = named_character(rng, lib, lib.personas[who], extras=NO_EXTRAS)
+        truth.append(z)
+        for k in range(6):
+            turn = make_turn(rng, lib, character, KINDS[k])
+            texts.append(reply_text(draw_reply(rng, lib, z, turn, character)))
+            groups.append(f"p{who}")
+    order = np.random.default_rng(0).permutation(len(texts))
+    names, found = pooled([texts[i] for i in order], [groups[i] for i in order])
+    assert names == tuple(dict.fromkeys(groups[i] for i in order))
+    at = [names.index(f"p{who}") for who in range(12)]
+    alone = [judge_texts(lib, [texts[i] for i in order if groups[i] == "p3"])[0].mean]
+    np.testing.assert_array_equal(found.values[[at[3]]], alone)
+    means = readings(texts).values.reshape(12, 6, -1).mean(axis=1)
+    assert np.abs(found.values[at] - truth).mean() < 0.8 * np.abs(means - truth).mean()
+    with pytest.raises(ValueError, match="2 for 3 texts"):
+        pooled(texts[:3], groups[:2])
 
 
 # ------------------------------------------------------------------ agreement
@@ -393,3 +435,164 @@ def test_the_filter_names_every_reason_and_refuses_unequal_lists():
     assert len(found.removed[0].reasons) == 2
     with pytest.raises(LabError, match="1, 1 and 2"):
         screen(planted([10.0]), planted([5.0]), np.array([True, False]))
+
+
+# ------------------------------------------------------------------ judges that ask nothing
+
+WARM = Trait("warmth", ("be kind 0", "be kind 1", "be kind 2"), ("be cold 0", "be cold 1", "be cold 2"))
+
+
+def speaker(kind: float = 1.0, own: float = 0.0):
+    """A model that is planted: under "be kind k" a token "+n" has log-prob -3 + kind·n, under "be cold k" -3
+    - kind·n, bare -2; `own` more where the reply says "made k" with the k of the prompt."""
+
+    def log_probs(chats, replies):
+        found = []
+        for chat, reply in zip(chats, replies, strict=True):
+            prompt = chat[0].content if chat[0].role == "system" else ""
+            assert chat[-1].role == "user" and len(chat) == (2 if prompt else 1)
+            sign = {"be kind": 1.0, "be cold": -1.0, "": 0.0}[prompt[:7]]
+            bonus = own * sign if prompt and f"made {prompt[-1]}" in reply else 0.0
+            tokens = [float(w) for w in reply.split() if w[0] in "+-"]
+            found.append(np.array([(-3.0 if prompt else -2.0) + sign * kind * t + bonus for t in tokens]))
+        return found
+
+    return log_probs
+
+
+def test_the_contrast_judge_recovers_what_is_planted_whatever_the_length():
+    replies = [Item("q", "+1", ""), Item("q", "-2", ""), Item("q", "+3 -1 +1 +1", ""), Item("q", "", "")]
+    judge: Judge = ContrastJudge("self", WARM, speaker(kind=0.5))
+    found = judge.score(replies)
+    np.testing.assert_allclose(found.values, [1.0, -2.0, 1.0, np.nan])
+    assert (found.unit, found.counts) == ("nats per token", {"scored": 3, "refused": 1})
+    assert found.rows[0].how == "likelihood" and "no token" in found.rows[3].reason
+    turned = Trait("cold", WARM.negative, WARM.positive)
+    np.testing.assert_allclose(ContrastJudge("self", turned, speaker(kind=0.5)).score(replies).values[:3],
+                               -found.values[:3])  # fmt: skip
+
+
+def test_a_reply_is_not_judged_by_the_pair_it_was_made_under():
+    replies = [Item("q", f"+1 made {k}", "") for k in range(3)] + [Item("q", "+1", "")]
+    found = likelihoods(speaker(kind=0.5, own=6.0), WARM, replies)
+    np.testing.assert_allclose(contrast(found), [5.0, 5.0, 5.0, 1.0])  # 1 + 12 / 3
+    np.testing.assert_allclose(contrast(found, np.array([0, 1, 2, -1])), 1.0)
+    one = likelihoods(speaker(), Trait("w", ("be kind 0",), ("be cold 0",)), replies)
+    with pytest.raises(LabError, match="2 pairs"):
+        contrast(one, np.zeros(4, int))
+
+
+def test_prompts_without_an_opposite_and_missing_answers_are_errors():
+    for bad in (Trait("w", (), ()), Trait("w", ("a", "b"), ("c",))):
+        with pytest.raises(LabError, match="pairs of prompts"):
+            likelihoods(speaker(), bad, [Item("q", "+1", "")])
+    with pytest.raises(LabError, match="of 7 replies, got 1"):
+        likelihoods(lambda chats, replies: [np.zeros(1)], WARM, [Item("q", "+1", "")])
+
+
+def test_strangeness_is_told_under_the_likeliest_prompt_so_character_is_not_strange():
+    found = likelihoods(speaker(kind=1.0), WARM, [Item("q", t, "") for t in ("+2", "-2", "+0", "")])
+    np.testing.assert_allclose(strangeness(found), [1.0, 1.0, 2.0, np.nan])
+    judge: Judge = FamiliarityJudge("self", WARM, speaker(kind=1.0), limit=1.5)
+    scores = judge.score([Item("q", t, "") for t in ("+2", "+1", "+0", "")])
+    np.testing.assert_array_equal(scores.values, [100.0, 0.0, 0.0, np.nan])
+    np.testing.assert_allclose(
+        FamiliarityJudge("self", WARM, speaker(), 1.5).raw([Item("q", "+1", "")]), [2.0]
+    )
+
+
+def test_the_limit_keeps_its_promise_for_new_replies_and_not_by_being_endless():
+    rng = np.random.default_rng(0)
+    passed = []
+    for _ in range(400):
+        limit = ordinary_limit(np.append(rng.normal(size=80), np.nan))
+        passed.append(scipy_stats.norm.cdf(limit))
+    assert 0.975 - 0.003 <= np.mean(passed) <= 0.985
+    assert math.isfinite(ordinary_limit(rng.normal(size=40)))
+    with pytest.raises(LabError, match="at least 40 ordinary replies to tell what is strange, got 39"):
+        ordinary_limit(np.append(rng.normal(size=39), np.nan))
+
+
+# ------------------------------------------------------------------ the poles
+
+
+def test_separation_equals_the_slow_bootstrap_and_counts_what_is_missing():
+    rng = np.random.default_rng(11)
+    labels, positive = np.tile(np.arange(12), 4), np.repeat([True, False], 24)
+    values = (50 + 8 * positive + 8 * rng.normal(size=48)).round().clip(0, 100)
+    values[[2, 30]] = np.nan
+    found = separation(planted(values), positive, labels, np.random.default_rng(0), draws=300)
+    known = ~np.isnan(values)
+    assert found.auroc == pytest.approx(auroc(values[positive], values[~positive]))
+    slow = []
+    for draw in cluster_weights([labels[known]], 300, np.random.default_rng(0)).astype(int):
+        rows = np.repeat(np.flatnonzero(known), draw)
+        slow.append(auroc(values[rows][positive[rows]], values[rows][~positive[rows]]))
+    np.testing.assert_allclose([found.low, found.high], interval(np.array(slow), 12))
+    assert found.low < found.auroc < found.high
+    assert (found.n, found.questions, found.counts["failed"]) == (46, 12, 2)
+    turned = separation(planted(values), ~positive, labels, np.random.default_rng(0), draws=300)
+    assert turned.auroc == pytest.approx(1 - found.auroc)
+    assert (turned.positive, turned.negative) == (found.negative, found.positive)
+
+
+def test_separation_abstains_where_a_pole_is_empty_or_questions_are_few():
+    rng = np.random.default_rng(0)
+    empty = separation(planted([1.0, 2.0, np.nan]), np.array([True, True, False]), np.arange(3), rng)
+    assert math.isnan(empty.auroc) and math.isnan(empty.low) and math.isnan(empty.negative)
+    few = separation(planted([3.0, 4, 1, 2]), np.array([True, True, False, False]), np.arange(4) % 2, rng)
+    assert few.auroc == 1 and math.isnan(few.low)
+    with pytest.raises(LabError, match="2, 1 and 2"):
+        separation(planted([1.0, 2.0]), np.array([True]), np.arange(2), rng)
+
+
+def test_two_judges_that_share_the_pole_alone_agree_over_all_and_not_inside():
+    rng = np.random.default_rng(12)
+    labels, positive = np.tile(np.arange(30), 4), np.repeat([True, False], 60)
+    x, y = (50 + 20 * positive + 3 * rng.normal(size=120) for _ in range(2))
+    a, b = planted(x, "a"), planted(y, "b")
+    inside = agreement_within(a, b, positive, labels, np.random.default_rng(0))
+    assert agreement(a, b, labels, np.random.default_rng(0)).spearman_low > 0.6
+    assert inside.low < 0 < inside.high
+    slow = [scipy_stats.spearmanr(x[p], y[p])[0] for p in (positive, ~positive)]
+    assert inside.spearman == pytest.approx(np.mean(slow))
+    same = agreement_within(a, planted(x / 2, "c"), positive, labels, np.random.default_rng(0))
+    assert same.spearman == pytest.approx(1) and same.n == 120
+    gone = np.where(positive, x, np.nan)
+    assert math.isnan(agreement_within(a, planted(gone, "d"), positive, labels, rng).spearman)
+
+
+# ------------------------------------------------------------------ the verdict on a judge
+
+
+def test_percentiles_put_prior_sd_on_the_scale_of_filters():
+    scores = Scores("exact", "prior sd", (Score(0.0), Score(1.645), unscored("refused", "empty")))
+    found = percentiles(scores)
+    np.testing.assert_allclose(found.values, [50.0, 95.0, np.nan], atol=0.01)
+    assert found.unit == "0-100" and found.rows[2].reason == "empty"
+    with pytest.raises(LabError, match="in 0-100"):
+        percentiles(found)
+
+
+def test_a_verdict_holds_a_judge_against_the_first_the_exact_one_itself_and_the_filter():
+    rng = np.random.default_rng(13)
+    labels, positive = np.tile(np.arange(20), 2), np.repeat([True, False], 20)
+    z = np.where(positive, 1.0, -1.0) + 0.3 * rng.normal(size=40)
+    z[0] = -2.0  # shows the other pole
+    coherent = planted(np.where(np.arange(40) == 1, 0.0, 100.0), "exact")
+    exact = Said(planted(z, "exact", "prior sd"), coherence=coherent)
+    rough = Said(planted(2 * z + 0.1 * rng.normal(size=40), "contrast", "nats per token"))
+    api = Said(planted(50 + 20 * z.clip(-2, 2), "api"), planted(50 + 20 * z.clip(-2, 2), "api, take 2"))
+    heard = [rough, exact, api]
+    items = tuple(Item("q", "a", "") for _ in range(40))
+    replies = Replies(WARM, items, positive, labels, np.zeros(40, int))
+    mine, second, third = (verdict(replies, s, heard, np.random.default_rng(0), 200, True) for s in heard)
+    assert mine.agreement is None and mine.within is None and mine.screened is None
+    assert mine.calibration is not None and mine.calibration.target == "exact"
+    assert mine.calibration.error < 0.1 < 0.5 < mine.calibration.null_error
+    assert second.agreement is not None and second.agreement.spearman > 0.95 and second.calibration is None
+    assert second.screened is not None
+    assert {r.item: r.reasons[0][:9] for r in second.screened.removed} == {0: "trait 2.3", 1: "coherence"}
+    assert second.coherence == pytest.approx(97.5) and math.isnan(mine.coherence)
+    assert third.retest is not None and third.retest.spearman == pytest.approx(1)
+    assert third.screened is None  # its coherence was not asked

@@ -11,6 +11,7 @@ from lab.monitoring import (
     length,
     quality,
     set_threshold,
+    standardised,
     word_list,
     word_score,
 )
@@ -50,6 +51,40 @@ def test_a_turn_is_expected_where_the_turns_before_it_were():
     np.testing.assert_allclose(sd, [np.nan, 2 * 2**0.5, 2 * 2**0.5, 2 * 1.5**0.5])
 
 
+def test_an_anchored_series_is_held_against_its_level_as_far_as_conversations_agree_in_it():
+    ordinary = Ordinary(np.zeros(3), 1.0, 2.0, 100, level=4.0, weight=3.0)
+    mean, sd = ordinary.expected(np.array([8.0, 4.0, 0.0]))
+    np.testing.assert_allclose(mean, [4.0, 4 + 4 / 4, 4 + 4 / 5])  # 8 is one turn against three at 4
+    np.testing.assert_allclose(sd, np.sqrt([1 + 1 / 3, 1 + 1 / 4, 1 + 1 / 5]))
+    fixed = Ordinary(np.zeros(3), 1.0, 2.0, 100, level=4.0, weight=np.inf)
+    np.testing.assert_allclose(fixed.deviation(np.array([8.0, 4.0, 0.0])), [4.0, 0.0, -4.0])
+
+
+def test_how_far_conversations_agree_is_learned():
+    rng = np.random.default_rng(8)
+    spread = [3 + tau * rng.normal() + rng.normal(size=10) for tau in [0.5] * 2000]
+    learned = learn(spread, anchored=True)
+    assert learned.level == pytest.approx(3.0, abs=0.1)
+    assert learned.weight == pytest.approx(4.0, rel=0.25)
+    assert learn([3 + rng.normal(size=10) for _ in range(2000)], anchored=True).weight > 50
+    assert learn(talks(rng, 500), anchored=True).weight < 0.1  # they start anywhere: nothing to hold on to
+    assert learn(spread).weight == 0.0
+
+
+def test_a_level_that_is_known_finds_more_than_one_that_must_be_found():
+    rng = np.random.default_rng(9)
+
+    def noise(n, shift=0.0):
+        return [rng.normal(size=10) + shift * (np.arange(10) >= 3) for _ in range(n)]
+
+    plain, drifting, found = noise(300), noise(300, 1.0), {}
+    for anchored in (True, False):
+        ordinary = learn(plain[:100], anchored)
+        threshold = set_threshold(plain[100:200], ordinary)
+        found[anchored] = quality(drifting, [3] * 300, plain[200:], ordinary, threshold, 1.0, rng, 50).auroc
+    assert found[True] > found[False] + 0.1
+
+
 def test_a_lasting_shift_adds_up_and_a_single_outlier_does_not():
     ordinary = Ordinary(np.zeros(12), 1.0, 2.0, 100)
     lasting = np.array([0.0] * 6 + [1.5] * 6)
@@ -61,6 +96,12 @@ def test_a_lasting_shift_adds_up_and_a_single_outlier_does_not():
     assert follow(once, ordinary, threshold=2.0).alarms == ()
     assert follow(-lasting, ordinary, threshold=2.0).alarms[0] == alarm
     assert follow(lasting, ordinary).peak > follow(once, ordinary).peak
+
+
+def test_slopes_are_divided_by_the_spread_their_conversation_has_shown():
+    slopes, information = np.array([2.0, np.nan, 2.0]), np.array([4.0, np.nan, 8.0])
+    found = standardised(slopes, information, usual=1.0)  # 3 turns of 1 stand before
+    np.testing.assert_allclose(found, [2 / (7 / 4) ** 0.5, np.nan, 2 / (15 / 5) ** 0.5])
 
 
 def test_sums_start_anew_after_an_alarm():

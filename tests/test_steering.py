@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from conftest import FAMILIES, residuals, with_replies
 
-from lab.activations import generate, read
+from lab.activations import generate
 from lab.models import hook_name
 from lab.prompts.chat import render
+from lab.reading import read
 from lab.records import Direction, LabError, Message, Site
 from lab.steering import Ablate, Add, Cap, steered
 

@@ -7,11 +7,12 @@ import sys
 import numpy as np
 import pytest
 
-from lab.activations import read
+from lab.likelihood import likelihood_slopes
 from lab.models import load
 from lab.pipelines.compare import resolve_model
-from lab.pipelines.watch import WatchConfig, own_conversations, read_turns
+from lab.pipelines.watch import WatchConfig, own_conversations, read_turns, slope_series
 from lab.prompts.chat import render
+from lab.reading import read
 from lab.records import Direction, LabError, Message, Site
 
 TALK = (
@@ -36,18 +37,43 @@ def direction(model):
 
 def test_each_turn_is_read_under_what_was_said_before_it(model):
     d = direction(model)
-    (series,), (replies,) = read_turns(model, [TALK], [d])
-    assert [r.text for r in replies] == [TALK[2].content, TALK[4].content]
+    (turns,) = read_turns(model, [TALK], [d])
+    assert [r.text for r in turns.replies] == [TALK[2].content, TALK[4].content]
     alone = read(model, [render(model.tokenizer, list(TALK[:4]))], [TALK[4].content], directions=[d])
-    assert series["warmth"][1] == pytest.approx(float(alone.reply_mean[0, 2] @ d.vector), abs=1e-4)
-    assert series["warmth"][1] == pytest.approx(np.mean(replies[1].projections["warmth"]))
+    assert turns.projections["warmth"][1] == pytest.approx(float(alone.reply_mean[0, 2] @ d.vector), abs=1e-4)
+    assert turns.projections["warmth"][1] == pytest.approx(np.mean(turns.replies[1].projections["warmth"]))
+
+
+def test_slopes_are_those_under_the_system_prompt_and_the_last_user_turn_alone(model):
+    d = direction(model)
+    (turns,) = read_turns(model, [TALK], [d])
+    chats = [render(model.tokenizer, [TALK[0], TALK[1]]), render(model.tokenizer, [TALK[0], TALK[3]])]
+    said = [TALK[2].content, TALK[4].content]
+    norm = float(read(model, [render(model.tokenizer, list(TALK[:i])) for i in (2, 4)], said).norm[2])
+    slopes = likelihood_slopes(model, chats, said, [d], [norm])
+    np.testing.assert_allclose(turns.slopes["warmth"], [s["warmth"].total for s in slopes], rtol=1e-3)
+    known = [s["warmth"].information for s in slopes]
+    np.testing.assert_allclose(turns.information["warmth"], known, rtol=1e-2)
+    usual = (known[0] + known[1]) / 2
+    (series,) = slope_series([turns], "warmth", 1)
+    assert series[0] == pytest.approx(
+        turns.slopes["warmth"][0] / ((known[0] + 3 * usual) / 4) ** 0.5, rel=1e-2
+    )
+
+
+def test_a_turn_without_words_has_no_slope(model):
+    empty = (*TALK[:2], Message("assistant", ""), *TALK[3:])
+    (turns,) = read_turns(model, [empty], [direction(model)])
+    assert np.isnan(turns.slopes["warmth"]).tolist() == [True, False]
+    assert np.isnan(turns.projections["warmth"]).tolist() == [True, False]
 
 
 def test_the_oldest_turns_go_where_the_context_ends_and_the_system_prompt_stays(model):
     long = (*TALK, *(m for _ in range(30) for m in TALK[1:]))
-    series, replies = read_turns(model, [long], [direction(model)])
-    assert len(replies[0]) == 62
-    assert np.isfinite(series[0]["warmth"]).all()
+    (turns,) = read_turns(model, [long], [direction(model)])
+    assert len(turns.replies) == 62
+    assert np.isfinite(turns.projections["warmth"]).all()
+    assert np.isfinite(turns.slopes["warmth"]).all()
     huge = (Message("system", "warm " * 1100), *TALK[1:])
     with pytest.raises(LabError, match="fit the model's context of 1024"):
         read_turns(model, [huge], [direction(model)])
@@ -78,7 +104,6 @@ def test_the_command_tells_every_turn(tmp_path):
     document = json.loads(done.stdout)
     assert document["replies"] == [TALK[2].content, TALK[4].content]
     for trait in document["traits"]:
-        assert trait["expected"][0] is None  # nothing before the first turn
         departure = (trait["value"][1] - trait["expected"][1]) / trait["deviation"][1]
         assert departure > 0  # in units of one sd
         assert trait["threshold"] > 0

@@ -41,15 +41,24 @@ def extract(
     with progress(as_json) as update:
         found = job(model, Store(runs), update, traits, dtype=dtype, seed=seed, max_new_tokens=max_new_tokens)
     if as_json:
-        print_json({"run": found.run, "model": found.model, "depth": [asdict(s) for s in found.depth]})
+        names = ("depth", "cards", "agreements")
+        tables = {name: [asdict(r) for r in getattr(found, name)] for name in names}
+        print_json({"run": found.run, "model": found.model.name, **tables})
         return
     rows = [
-        [s.trait, s.position, str(s.layer), f"{s.auroc:.3f}", f"{s.d_prime:.2f}", f"{s.null_high:.2f}"]
-        for s in found.depth
-        if s.chosen
-    ]
-    columns = ["trait", "position", "layer", "AUROC", "d′", "null 97.5 %"]
-    table(f"{found.model}: chosen layers, scores on the select questions", columns, rows)
+        [
+            c.trait, f"{c.estimator}, {c.position}, {c.layer}", f"{c.auroc:.3f} [{c.low:.3f}, {c.high:.3f}]",
+            f"{c.d_prime:.2f}", f"{c.select_d_prime - c.d_prime:+.2f}", f"{c.p:.4f}",
+            "yes" if c.p < 0.05 and c.auroc > 0.5 else "no direction",
+        ]
+        for c in found.cards
+        if c.selected
+    ]  # fmt: skip
+    columns = ["trait", "recipe, layer", "AUROC", "d′", "optimism", "p", "found"]
+    title = (
+        f"{found.model.name}: recipes chosen on select, scores on {found.cards[0].questions} test questions"
+    )
+    table(title, columns, rows)
     print(f"run {found.run}; vectors in {runs / found.run}   (lab export {found.run} TRAIT FILE)")
 
 

@@ -1,4 +1,4 @@
-"""A comparison as tables, one row per record, for CSV files and for reading."""
+"""What a run says as tables, one row per record, for CSV files and for reading."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -7,15 +7,24 @@ import pandas as pd
 
 from lab.figures import lookup
 from lab.records import (
+    CapRow,
     Comparison,
+    DoseRow,
     Interaction,
     Landing,
     LayerScore,
     NoiseFloor,
     PersonaMap,
+    PoleReply,
+    PoolingDose,
     Position,
+    RecipeAgreement,
+    ReleaseRow,
     ReplyRow,
     RoleLanding,
+    Steering,
+    TraitBook,
+    TraitCard,
 )
 
 
@@ -84,3 +93,47 @@ def tokens(rows: Sequence[ReplyRow], trait: str) -> pd.DataFrame:
             out.append((row.model, row.scaffold, row.paraphrase, row.question, i, token, value))
     names = ["model", "scaffold", "paraphrase", "question", "token_index", "token", "projection"]
     return pd.DataFrame(out, columns=names)
+
+
+def doses(found: Steering, trait: str | None = None) -> pd.DataFrame:
+    """One row per condition and trait read; of one pushed trait, or of all."""
+    table = _table(found.doses, DoseRow)
+    return table if trait is None else table.loc[table["steered"] == trait, :].reset_index(drop=True)
+
+
+def poolings(found: Steering, trait: str) -> pd.DataFrame:
+    """One row per pooling of a trait's direction: how well it steers on *select*."""
+    return _table([p for p in found.poolings if p.trait == trait], PoolingDose)
+
+
+def caps(found: Steering) -> pd.DataFrame:
+    """One row per trait, edit, threshold and condition."""
+    return _table(found.caps, CapRow)
+
+
+def releases(found: Steering, trait: str) -> pd.DataFrame:
+    """One row per dose and token."""
+    table = _table(found.releases, ReleaseRow)
+    return table.loc[table["trait"] == trait, :].reset_index(drop=True)
+
+
+def cards(book: TraitBook, trait: str | None = None) -> pd.DataFrame:
+    """One row per trait and recipe; of one trait, or the selected recipe of every trait."""
+    rows = [c for c in book.cards if (c.trait == trait if trait else c.selected)]
+    return _table(rows, TraitCard)
+
+
+def pole_replies(book: TraitBook, trait: str) -> pd.DataFrame:
+    """Test replies of a trait, the highest place first."""
+    mine = sorted((r for r in book.replies if r.trait == trait), key=lambda r: -r.place)
+    return _table(mine, PoleReply)
+
+
+def agreements(book: TraitBook, trait: str) -> pd.DataFrame:
+    """One row per pair of recipes."""
+    return _table([a for a in book.agreements if a.trait == trait], RecipeAgreement)
+
+
+def depth_of_traits(book: TraitBook, trait: str) -> pd.DataFrame:
+    """One row per pooling and layer."""
+    return _table([s for s in book.depth if s.trait == trait], LayerScore)

@@ -1,6 +1,6 @@
 """Replies as token strips: each token shaded by how far it stands from the model's own neutral."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from math import isfinite
 
@@ -24,7 +24,7 @@ def token_strip(comparison: Comparison, rows: Sequence[ReplyRow], trait: str, th
     blocks = [_block(comparison, r, v, trait, limit, theme) for r, v in zip(rows, values, strict=True)]
     grid = '<div style="display:grid;grid-template-columns:repeat(auto-fit,minmax(320px,1fr));gap:0 20px">'
     style = f"background:{theme.paper};color:{theme.ink};padding:4px 0;line-height:1.9"
-    body = f"{_legend(trait, limit, theme)}{grid}{''.join(blocks)}</div>"
+    body = f"{legend(trait, limit, theme)}{grid}{''.join(blocks)}</div>"
     return f'<div class="token-strip" style="{style}">{body}</div>'
 
 
@@ -66,21 +66,26 @@ def _block(
     theme: Theme,
 ) -> str:
     colour = MODEL_COLOURS[comparison.labels.index(row.model)]
-    data = "".join(
-        f' data-{name}="{escape(str(value))}"'
-        for name, value in (("scaffold", row.scaffold), ("model", row.model), ("trait", trait))
-    )
-    spans = [
-        _token(token, value, i, data, limit, theme)
-        for i, (token, value) in enumerate(zip(row.reply.tokens, values, strict=True))
-    ]
+    data = {"scaffold": row.scaffold, "model": row.model, "trait": trait}
     edge = f"border-left:4px solid {colour};padding-left:8px;margin:10px 0 2px"
     head = f'<div style="{edge}"><b>{escape(row.model)}</b>'
     asked = (
         f' <span style="color:{theme.faint}">{escape(row.question)}, {escape(row.split)} split</span></div>'
     )
+    return f"<div>{head}{asked}{shaded(row.reply.tokens, values, data, limit, theme)}</div>"
+
+
+def shaded(
+    tokens: Sequence[str], values: Sequence[float | None], data: Mapping[str, str], limit: float, theme: Theme
+) -> str:
+    """HTML of one text, each token shaded by its value in L; `data` is carried by every token."""
+    about = "".join(f' data-{name}="{escape(str(value))}"' for name, value in data.items())
+    spans = [
+        _token(token, value, i, about, limit, theme)
+        for i, (token, value) in enumerate(zip(tokens, values, strict=True))
+    ]
     body = "".join(spans) or f'<i style="color:{theme.faint}">an empty reply</i>'
-    return f'<div>{head}{asked}<div style="padding-left:12px">{body}</div></div>'
+    return f'<div style="padding-left:12px;line-height:1.9;background:{theme.paper}">{body}</div>'
 
 
 def _token(token: str, value: float | None, i: int, data: str, limit: float, theme: Theme) -> str:
@@ -97,7 +102,8 @@ def _token(token: str, value: float | None, i: int, data: str, limit: float, the
     )
 
 
-def _legend(trait: str, limit: float, theme: Theme) -> str:
+def legend(trait: str, limit: float, theme: Theme) -> str:
+    """The scale of the shades."""
     bar = f"linear-gradient(90deg,{theme.low},{theme.paper},{theme.high})"
     box = "display:inline-block;width:160px;height:10px;margin:0 6px;"
     box += f"border:1px solid {theme.grid};background:{bar}"

@@ -2,8 +2,8 @@
 
 A judge gives one `Score` per item, in the order of the items. Where it did not or could not answer the
 value is NaN with the reason beside it: never dropped, never zero. `LogprobJudge` asks a local model,
-`server.ApiJudge` an OpenAI-compatible server; a computed judge (Hearth's) fits the same protocol, with
-its own unit.
+`server.ApiJudge` an OpenAI-compatible server, `likelihood_ratio.ContrastJudge` nobody: it weighs the
+reply under contrastive prompts. A computed judge (Hearth's) fits the same protocol, with its own unit.
 
 Positive is more of what the rubric asks for; whatever has unit "0-100" is on the rubric's scale.
 """
@@ -21,9 +21,9 @@ from numpy import ndarray
 
 from lab.records import LabError, Message
 
-Unit = Literal["0-100", "prior sd"]
+Unit = Literal["0-100", "prior sd", "nats per token"]
 Status = Literal["scored", "refused", "malformed", "failed"]
-How = Literal["logprobs", "text", "exact", ""]
+How = Literal["logprobs", "text", "exact", "likelihood", ""]
 NextLogprobs = Callable[[Sequence[Sequence[Message]]], Sequence[Mapping[str, float]]]
 """Per chat the log-probs of the token that would come next, by decoded token text (spaces kept; where
 several tokens read the same, their probabilities added). At least the TOP_K most likely; natural log."""
@@ -53,7 +53,7 @@ class Score:
 
     refused: the judge would not or could not tell; malformed: what it said is no number on the scale;
     failed: it gave no answer. `reason` has the details. `how` the value came about: the expected value
-    over log-probs, the number in a text, or computed exactly.
+    over log-probs, the number in a text, computed exactly, or from the likelihood of the reply.
     """
 
     value: float

@@ -7,10 +7,10 @@ the interaction D. Every generation stage is cached by content, so a killed run 
 a changed scaffold costs only its own replies.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +24,22 @@ from lab.directions import (
 from lab.estimators import mean_difference, unit
 from lab.landing import Projections, anchors, interactions, landings, noise_floor
 from lab.models import catalogue, files_digest
+from lab.pipelines.replies import (
+    POOLED,
+    Job,
+    Measured,
+    Runner,
+    neutral_jobs,
+    scaffold_jobs,
+    trait_jobs,
+)
 from lab.prompts.traits import read_trait_set, shipped_trait_sets
 from lab.records import (
     Comparison,
     Direction,
     LabError,
     LayerScore,
-    Message,
-    Polarity,
     Position,
-    Question,
     Reply,
     ReplyRow,
     ScaffoldFile,
@@ -49,11 +55,6 @@ if TYPE_CHECKING:
 DATA = Path(__file__).resolve().parents[2] / "data"
 POSITIONS: tuple[Position, ...] = ("reply_mean", "spawn")
 """Where a comparison reads."""
-POOLED: tuple[Position, ...] = get_args(Position)
-"""What is kept of every reply."""
-STAGE_ROWS = 192
-"""Replies generated between two saves: wide enough to be fast, small enough to lose little."""
-
 Progress = Callable[[str, float], None]
 
 
@@ -73,27 +74,6 @@ class CompareConfig:
     """Bootstrap draws."""
     permutations: int = 200
     """Pole-swapped directions of the null."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One chat to generate: its condition and where it belongs."""
-
-    condition: str
-    paraphrase: int
-    question: Question
-    system: str
-    sample: int = 0
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Residual states of one group of jobs: pooled [row, layer, d_model] per position, and replies."""
-
-    pooled: dict[Position, NDArray[np.float32]]
-    norm: NDArray[np.float64]
-    replies: tuple[Reply, ...]
-    prompts: tuple[str, ...]
 
 
 def resolve_model(name: str) -> str:
@@ -143,134 +123,6 @@ def unseen_words(model: str, text: str) -> list[str] | None:
     return [w for w in found if w.lower() not in known]
 
 
-# ------------------------------------------------------------------ which chats
-
-
-def trait_jobs(traits: TraitSet, trait_index: int, polarity: Polarity) -> list[Job]:
-    """The chats that show one pole of a trait: every question under one of its prompts in turn."""
-    trait = traits.traits[trait_index]
-    prompts = trait.positive if polarity == "positive" else trait.negative
-    return [
-        Job(polarity, i % len(prompts), q, prompts[i % len(prompts)]) for i, q in enumerate(traits.questions)
-    ]
-
-
-def neutral_jobs(traits: TraitSet) -> list[Job]:
-    """The chats without any scaffold on the test questions, two replies each."""
-    return [Job("neutral", k, q, "", sample=k) for q in traits.of("test") for k in range(2)]
-
-
-def scaffold_jobs(traits: TraitSet, scaffold: ScaffoldFile) -> list[Job]:
-    """Every paraphrase of a scaffold with every test question."""
-    return [
-        Job(scaffold.name, k, q, paraphrase.text)
-        for k, paraphrase in enumerate(scaffold.paraphrases)
-        for q in traits.of("test")
-    ]
-
-
-# ------------------------------------------------------------------ generation with cache
-
-
-class Runner:
-    """Generates jobs with one model, group by group, through the store's cache."""
-
-    def __init__(
-        self,
-        model: "LoadedModel",
-        config: CompareConfig,
-        store: Store,
-        stream: int,
-        tick: Callable[[int], None],
-    ) -> None:
-        self._model, self._config, self._store = model, config, store
-        self._stream, self._tick = stream, tick
-
-    def measure(
-        self, groups: Sequence[Sequence[Job]], directions: Sequence[Direction] = ()
-    ) -> list[Measured]:
-        """One `Measured` per group; groups already in the cache cost nothing."""
-        keys = [self._key(group, directions) for group in groups]
-        found = {key: hit for key in keys if (hit := self._cached(key)) is not None}
-        self._tick(sum(len(g) for g, key in zip(groups, keys, strict=True) if key in found))
-        waiting = [(key, g) for key, g in zip(keys, groups, strict=True) if key not in found]
-        while waiting:
-            part = [waiting.pop(0)]
-            while waiting and sum(len(g) for _, g in part) + len(waiting[0][1]) <= STAGE_ROWS:
-                part.append(waiting.pop(0))
-            for key, measured in self._generate(part, directions):
-                found[key] = measured
-        return [found[key] for key in keys]
-
-    def _key(self, group: Sequence[Job], directions: Sequence[Direction]) -> str:
-        config = self._config
-        return content_key(
-            "measure-3", self._model.identity.fingerprint, config.dtype, config.seed, self._stream,
-            config.max_new_tokens, [[j.system, j.question.text, j.paraphrase, j.sample] for j in group],
-            [[d.trait, d.site.layer, d.vector] for d in directions],
-        )  # fmt: skip
-
-    def _cached(self, key: str) -> Measured | None:
-        hit = self._store.cached(key)
-        if hit is None:
-            return None
-        arrays, note = hit
-        replies = tuple(
-            Reply(text, tuple(tokens), {k: tuple(v) for k, v in projections.items()})
-            for text, tokens, projections in note["replies"]
-        )
-        return Measured({p: arrays[p] for p in POOLED}, arrays["norm"], replies, tuple(note["prompts"]))
-
-    def _generate(
-        self, part: Sequence[tuple[str, Sequence[Job]]], directions: Sequence[Direction]
-    ) -> Iterable[tuple[str, Measured]]:
-        from lab.activations import generate
-        from lab.prompts.chat import check_length, render
-
-        jobs = [job for _, group in part for job in group]
-        rendered = []
-        for job in jobs:
-            system = [Message("system", job.system)] if job.system else []
-            chat = render(self._model.tokenizer, [*system, Message("user", job.question.text)])
-            check_length(chat, self._model.context, self._config.max_new_tokens)
-            rendered.append(chat)
-        done = 0
-
-        def advance(n: int) -> None:
-            nonlocal done
-            self._tick(n - done)
-            done = n
-
-        acts = generate(
-            self._model, rendered, max_new_tokens=self._config.max_new_tokens, directions=directions,
-            seeds=[self._seed(job) for job in jobs], progress=advance,
-        )  # fmt: skip
-        start = 0
-        for key, group in part:
-            rows = slice(start, start + len(group))
-            start += len(group)
-            measured = Measured(
-                {position: acts.pooled[position][rows] for position in POOLED},
-                acts.norm, acts.replies[rows], tuple(r.text for r in rendered[rows]),
-            )  # fmt: skip
-            replies = [
-                [r.text, list(r.tokens), {k: list(v) for k, v in r.projections.items()}]
-                for r in measured.replies
-            ]
-            self._store.put(
-                key,
-                {**measured.pooled, "norm": measured.norm},
-                {"replies": replies, "prompts": list(measured.prompts)},
-            )
-            yield key, measured
-
-    def _seed(self, job: Job) -> int:
-        text = content_key(
-            self._config.seed, self._stream, job.system, job.question.text, job.paraphrase, job.sample
-        )
-        return int(text[:12], 16)
-
-
 # ------------------------------------------------------------------ one model
 
 
@@ -293,6 +145,7 @@ class Poles:
 
     jobs: tuple[Job, ...]
     pooled: dict[Position, NDArray[np.float32]]
+    replies: tuple[Reply, ...]
 
     def of(self, position: Position, split: Split) -> Contrast:
         """The contrast of one split."""
@@ -338,7 +191,7 @@ def poles_of(traits: TraitSet, runner: Runner) -> dict[str, Poles]:
         pooled: dict[Position, NDArray[np.float32]] = {
             p: np.concatenate([up.pooled[p], down.pooled[p]]) for p in POOLED
         }
-        poles[trait.name] = Poles((*groups[2 * i], *groups[2 * i + 1]), pooled)
+        poles[trait.name] = Poles((*groups[2 * i], *groups[2 * i + 1]), pooled, (*up.replies, *down.replies))
     return poles
 
 

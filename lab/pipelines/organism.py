@@ -19,8 +19,8 @@ def train_organism(
 ) -> None:
     """Train `name` in `work`, write it to `out` as a Hugging Face folder, measure it, write its card.
 
-    With `start`, the folder of an organism made by the same recipe: train that one on, by the stages
-    that follow the first, on other conversations.
+    With `start`, the folder of an organism made by the same recipe: train that one on, by the last two
+    stages, on other conversations.
     """
     from lab.world.evaluate import TRAITS, answers, cases, obedience, share_right
     from lab.world.library import library
@@ -32,7 +32,7 @@ def train_organism(
     if past is not None:
         if past["recipe"] != name:
             raise LabError(f"{start} was made by the recipe {past['recipe']}, not by {name}")
-        recipe = replace(recipe, stages=recipe.stages[1:], corpus=past["rounds"])
+        recipe = replace(recipe, stages=recipe.stages[-2:], corpus=past["rounds"])
     items = cases(library(), CARD_SEED, 32, TURNS)
 
     def report(p: Progress) -> None:

@@ -1,4 +1,10 @@
-"""Watching conversations: projections of every assistant turn, with a band of what is ordinary.
+"""Watching conversations: slopes and projections of every assistant turn, with a band of what is ordinary.
+
+Slopes (`lab.likelihood`) raise the alarms: which way would the model have to be steered to say this reply, had
+it only its system prompt and the user turn before it? Without the turns before, on purpose: under those a
+model finds what it has drifted to likely. Projections stand beside them: where the state is while it reads the
+whole conversation. On planted drift they tell nothing (experiments/drift.py): the state holds the persona of
+the system prompt, not that of the words.
 
 What is ordinary comes from conversation files that the user names, or from the model itself: it is
 given the same system prompt and asked ordinary questions, several turns long.
@@ -11,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.monitoring import Course, Ordinary, follow, learn, set_threshold
+from lab.monitoring import Course, Ordinary, follow, learn, set_threshold, standardised
 from lab.pipelines.compare import (
     CompareConfig,
     Progress,
@@ -50,11 +56,11 @@ class WatchConfig:
 
 @dataclass(frozen=True)
 class Watched:
-    """One trait along the conversation.
+    """One trait along the conversation, in one series.
 
-    value [turn]: projection of the reply on the trait's direction; expected, reach [turn]: the band is
-    expected ± reach (95 % of ordinary turns), NaN for the first turn; course: deviations, sums, alarms;
-    threshold of the sums.
+    value [turn]: the reply's slope over its expected spread, or its projection on the trait's direction;
+    expected, reach [turn]: the band is expected ± reach (95 % of ordinary turns), NaN where nothing came
+    before; course: deviations, sums, alarms; threshold of the sums.
     """
 
     trait: str
@@ -69,13 +75,36 @@ class Watched:
 
 @dataclass(frozen=True)
 class Watch:
-    """All traits, and the replies with their tokens' projections, one per assistant turn."""
+    """All traits, and the replies with their tokens' projections, one per assistant turn.
+
+    traits: slopes, whose alarms count; projections: the same for projections, to be looked at.
+    """
 
     model: str
     traits: tuple[Watched, ...]
+    projections: tuple[Watched, ...]
     replies: tuple[Reply, ...]
     ordinary_conversations: int
     promised: float
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The assistant turns of one conversation, per trait [turn]; NaN for a reply without tokens.
+
+    slopes: in nats per residual norm; information: their variance if the model itself were speaking, estimated.
+    """
+
+    replies: tuple[Reply, ...]
+    slopes: dict[str, NDArray[np.float64]]
+    information: dict[str, NDArray[np.float64]]
+    projections: dict[str, NDArray[np.float64]]
+
+
+def slope_series(turns: Sequence[Turns], trait: str, ordinary: int) -> list[NDArray[np.float64]]:
+    """Slopes of every conversation, each over its expected spread; the first `ordinary` ones say what is usual."""
+    usual = float(np.nanmean(np.concatenate([t.information[trait] for t in turns[:ordinary]])))
+    return [standardised(t.slopes[trait], t.information[trait], usual) for t in turns]
 
 
 def watch(config: WatchConfig, store: Store, progress: Progress) -> Watch:
@@ -106,24 +135,33 @@ def watch(config: WatchConfig, store: Store, progress: Progress) -> Watch:
         config, lambda part: progress("ordinary conversations", 0.5 + 0.3 * part),
     )  # fmt: skip
     progress("reading", 0.85)
-    series, replies = read_turns(model, [*talks, config.conversation], directions)
-    found = []
-    for direction in directions:
-        known = [s[direction.trait] for s in series[:-1]]
-        order = np.random.default_rng([config.seed, 6]).permutation(len(known))
-        first, second = ([known[i] for i in half] for half in np.array_split(order, 2))
-        ordinary = learn(first)
-        threshold = set_threshold(second, ordinary, config.promised)
-        value = series[-1][direction.trait]
-        expected, sd = ordinary.expected(value)
-        found.append(
-            Watched(
-                direction.trait, direction.site.layer, value, expected, ordinary.reach * sd,
-                follow(value, ordinary, threshold), ordinary, threshold,
-            )
-        )  # fmt: skip
+    turns = read_turns(model, [*talks, config.conversation], directions)
+    order = np.random.default_rng([config.seed, 6]).permutation(len(talks))
+    slopes, projections = [], []
+    for d in directions:
+        series = slope_series(turns, d.trait, len(talks))
+        slopes.append(_watched(d, series, order, config.promised, anchored=True))
+        series = [t.projections[d.trait] for t in turns]
+        projections.append(_watched(d, series, order, config.promised, anchored=False))
     progress("done", 1.0)
-    return Watch(model.identity.name, tuple(found), tuple(replies[-1]), len(talks), config.promised)
+    return Watch(
+        model.identity.name, tuple(slopes), tuple(projections), turns[-1].replies, len(talks), config.promised
+    )
+
+
+def _watched(
+    direction: Direction, series: Sequence[NDArray[np.float64]], order: NDArray[np.int64], promised: float,
+    anchored: bool,
+) -> Watched:  # fmt: skip
+    """The last series followed; one half of the others, in this order, is learned from, one sets the threshold."""
+    first, second = ([series[i] for i in half] for half in np.array_split(order, 2))
+    ordinary, value = learn(first, anchored), series[-1]
+    threshold = set_threshold(second, ordinary, promised)
+    expected, sd = ordinary.expected(value)
+    return Watched(
+        direction.trait, direction.site.layer, value, expected, ordinary.reach * sd,
+        follow(value, ordinary, threshold), ordinary, threshold,
+    )  # fmt: skip
 
 
 def own_conversations(
@@ -153,39 +191,61 @@ def own_conversations(
 
 
 def read_turns(
-    model: "LoadedModel", conversations: Sequence[Conversation], directions: Sequence[Direction]
-) -> tuple[list[dict[str, NDArray[np.float64]]], list[list[Reply]]]:
-    """Projections of every assistant turn, per conversation and trait, and the replies read.
+    model: "LoadedModel", conversations: Sequence[Conversation], directions: Sequence[Direction], *,
+    history: bool = True,
+) -> list[Turns]:  # fmt: skip
+    """The assistant turns of each conversation, with slopes and projections on every direction.
 
-    Each turn is read under what was said before it; where that is longer than the model's context, the
-    oldest turns are left out and the system prompt is kept. Raises LabError for a conversation without
-    an assistant turn.
+    For projections each turn is read under what was said before it; where that is longer than the model's
+    context, the oldest turns are left out and the system prompt is kept. For slopes (and without `history` for
+    projections too, which saves half the time) it is read under the system prompt and the user turn before it.
+    Raises LabError for a conversation without an assistant turn.
     """
-    from lab.activations import read
+    from lab.likelihood import likelihood_slopes
+    from lab.reading import read
 
-    chats, texts, owner = [], [], []
+    chats, origins, texts, owner = [], [], [], []
     for k, talk in enumerate(conversations):
         for i, message in enumerate(talk):
             if message.role == "assistant":
                 room = len(model.tokenizer(message.content, add_special_tokens=False)["input_ids"])
-                chats.append(_fitting(model, talk[:i], room))
+                origins.append(_fitting(model, _origin(talk[:i]), room))
+                chats.append(_fitting(model, talk[:i], room) if history else origins[-1])
                 texts.append(message.content)
                 owner.append(k)
         if not owner or owner[-1] != k:
             raise LabError(f"expected an assistant's turn in each conversation, number {k + 1} has none")
     acts = read(model, chats, texts, directions=directions)
-    series: list[dict[str, NDArray[np.float64]]] = []
-    replies: list[list[Reply]] = [[] for _ in conversations]
-    for k, reply in zip(owner, acts.replies, strict=True):
-        replies[k].append(reply)
-    for said in replies:
-        series.append(
+    norms = [float(acts.norm[d.site.layer]) for d in directions]
+    slopes = likelihood_slopes(model, origins, texts, directions, norms)
+    rows: list[list[int]] = [[] for _ in conversations]
+    for i, k in enumerate(owner):
+        rows[k].append(i)
+    return [
+        Turns(
+            tuple(acts.replies[i] for i in mine),
+            {d.trait: np.array([slopes[i][d.trait].total for i in mine]) for d in directions},
+            {d.trait: np.array([slopes[i][d.trait].information for i in mine]) for d in directions},
             {
-                d.trait: np.array([np.mean(r.projections[d.trait]) if r.tokens else np.nan for r in said])
+                d.trait: np.array([_average(acts.replies[i].projections[d.trait]) for i in mine])
                 for d in directions
-            }
+            },
         )
-    return series, replies
+        for mine in rows
+    ]
+
+
+def _average(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
+def _origin(talk: Conversation) -> list[Message]:
+    """The system prompt and what the user said last."""
+    last = max((i for i, m in enumerate(talk) if m.role == "assistant"), default=-1)
+    return [
+        *(m for m in talk[:1] if m.role == "system"),
+        *(m for m in talk[last + 1 :] if m.role != "system"),
+    ]
 
 
 def _fitting(model: "LoadedModel", talk: Conversation, room: int) -> Rendered:

@@ -120,13 +120,18 @@ def read_questions(path: Path) -> tuple[str, ...]:
 
 
 def read_conversation(path: Path) -> tuple[Message, ...]:
+    """The conversation in a file; see `parse_conversation`."""
+    return parse_conversation(read_text(path), path)
+
+
+def parse_conversation(text: str, path: Path) -> tuple[Message, ...]:
     """A conversation: `{"conversation": [{"role", "content"}, ...]}` or the bare list of messages.
 
-    LabError with the message at fault: an unknown role, a system message that is not the first, no
-    assistant message.
+    `path` is what errors name. LabError with the message at fault: an unknown role, a system message that
+    is not the first, no assistant message.
     """
     try:
-        data: Any = json.loads(read_text(path))
+        data: Any = json.loads(text)
     except json.JSONDecodeError as error:
         raise LabError(f"{path}: not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from error
     if isinstance(data, list):

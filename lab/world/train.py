@@ -58,8 +58,11 @@ STAGES = (
     Stage(Mix(), 36, 2e-3, z=0.5, context=0.0, focus=0.0),
     Stage(LOOKUP, 8, 8e-4, z=0.2, context=0.3, focus=2.0),
     Stage(RECALL, 52, 8e-4, z=0.2, context=0.3, focus=2.0),
+    Stage(LOOKUP, 10, 8e-4, z=0.2, context=0.3, focus=2.0),
+    Stage(RECALL, 44, 8e-4, z=0.2, context=0.3, focus=2.0),
 )
-"""First who one is, then looking up what one was told, then both (experiments/LOG.md)."""
+"""First who one is, then looking up what one was told, then both; the latter twice, since once brings
+recall to a half (experiments/LOG.md)."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,82 @@
+"""Quality cards: how well each trait's direction separates its poles, and by which recipe."""
+
+import streamlit as st
+
+from dashboards import loaders, panels
+from lab.figures import steering, tables, traits
+from lab.records import LabError, TraitBook
+
+SHOWN = 5
+
+
+def show(book: TraitBook) -> None:
+    """One run of `lab extract`."""
+    theme = panels.shade()
+    st.caption(
+        f"Selected recipe of every trait in {panels.plain(book.model.name)}; scores on test questions."
+    )
+    st.dataframe(tables.cards(book), hide_index=True, key="cards")
+    trait = panels.choose("Trait", traits.traits(book), "card_trait")
+    position = panels.choose("Pooled at", traits.positions(book), "card_position", words=steering.PLACES.get)
+    panels.draw(traits.depth(book, trait, position, theme), "card_depth")
+    panels.give(
+        book, "card_depth", lambda: traits.depth(book, trait, position),
+        lambda: tables.depth_of_traits(book, trait), trait=trait, position=position,
+    )  # fmt: skip
+    panels.draw(traits.recipes(book, trait, theme), "recipes")
+    panels.give(
+        book, "recipes", lambda: traits.recipes(book, trait), lambda: tables.cards(book, trait), trait=trait
+    )
+    panels.draw(traits.recipe_agreement(book, trait, theme), "agreement")
+    panels.give(
+        book, "agreement", lambda: traits.recipe_agreement(book, trait),
+        lambda: tables.agreements(book, trait), trait=trait,
+    )  # fmt: skip
+    examples(book, trait)
+    doses(book, trait)
+
+
+def examples(book: TraitBook, trait: str) -> None:
+    """Test replies farthest up and down, and the least clear ones of each pole."""
+    st.subheader("Replies")
+    frame = tables.pole_replies(book, trait)
+    up, down = frame[frame["pole"] == "positive"], frame[frame["pole"] == "negative"]
+    parts = {
+        "highest": frame.head(SHOWN), "lowest": frame.tail(SHOWN).iloc[::-1],
+        "least clear of the positive pole": up.tail(SHOWN).iloc[::-1],
+        "least clear of the negative pole": down.head(SHOWN),
+    }  # fmt: skip
+    which = panels.choose("Which", list(parts), "card_which")
+    st.caption(
+        "place: along the direction, about -1 at the negative pole and 1 at the positive (from select)."
+    )
+    st.dataframe(
+        parts[which][["place", "pole", "question", "text", "prompt"]], hide_index=True, key="pole_replies"
+    )
+
+
+def doses(book: TraitBook, trait: str) -> None:
+    """Dose and response, if this very model was steered here."""
+    runs = loaders.saved_runs("steer")
+    books = (loaders.steering(run) for run in runs)
+    same = [b for b in books if b.model.fingerprint == book.model.fingerprint and trait in steering.traits(b)]
+    st.subheader("Dose and response")
+    if same:
+        panels.draw(steering.dose_response(same[0], trait, panels.shade()), "card_dose")
+    else:
+        st.info("This model was not steered here yet:")
+        st.code(f"lab steer {book.model.name}", language=None)
+
+
+st.title("Traits")
+st.caption("What each direction is worth: separation on questions that had no part in making it.")
+runs = {x.id: x for x in loaders.saved_runs("extract")}
+if not runs:
+    st.info("No extraction is saved here yet. Make one:")
+    st.code("lab extract hearth-a", language=None)
+else:
+    run = panels.choose("Run", list(runs), "traits_run", words=lambda x: panels.run_words(runs[x]))
+    try:
+        show(loaders.traits(runs[run]))
+    except LabError as error:
+        st.error(panels.plain(error))
