@@ -4,8 +4,9 @@ Replies are read teacher-forced under given chats. Besides their log-probs there
 alpha * norm * v to the residual stream wherever a token of the reply is predicted; the slope is the
 derivative of the reply's log-probability by alpha, at alpha = 0. Positive: the model would say this reply
 sooner if it had more of the trait. Whatever the chat, a model's own replies (temperature 1) have slopes of
-mean 0, because the score of a likelihood does; replies from elsewhere lean towards whom they come from. A
-projection has no such zero: it says who the chat makes the model, also while it reads someone else's words.
+mean 0, because the score of a likelihood does (but for what their length says: the end of turn is not counted);
+replies from elsewhere lean towards whom they come from. A projection has no such zero: it says who the chat
+makes the model, also while it reads someone else's words.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -21,6 +21,9 @@ from lab.steering import Edit, steered
 if TYPE_CHECKING:
     import torch
 
+TOKENS_AT_ONCE = (4096, 32768)
+"""Tokens of a batch without and with a GPU. On a CPU, larger batches took up to a third longer: their
+intermediate results are too large for its caches and for memory that is at hand."""
 DEEPEST = 200
 """Prefixes within prefixes that are weighed; a conversation read turn by turn nests as deep as it is long."""
 Group = tuple[list[int], int]
@@ -28,22 +31,23 @@ Group = tuple[list[int], int]
 
 
 def read(
-    model: LoadedModel, chats: Sequence[Rendered], replies: Sequence[str], *, token_budget: int = 16384,
+    model: LoadedModel, chats: Sequence[Rendered], replies: Sequence[str], *, token_budget: int | None = None,
     directions: Sequence[Direction] = (), edits: Sequence[Edit] = (), decision: bool = False,
 ) -> Activations:  # fmt: skip
     """`Activations` of given reply texts under given chats.
 
     With `edits` the model that reads is steered, shared prefixes too. The position "decision" is read only
     if asked for: it needs the logits at every reply token and so a second pass over what follows the
-    prefix. Beside the model, memory goes with `token_budget` (padded tokens of a batch, prefix included)
-    and with the result, not with the number of replies times their length. LabError when there is not one
-    reply per chat, or for states that are not finite.
+    prefix. Beside the model, memory goes with `token_budget` (padded tokens of a batch, prefix included;
+    None: `TOKENS_AT_ONCE` of the device) and with the result, not with the number of replies times their
+    length. LabError when there is not one reply per chat, or for states that are not finite.
     """
     import torch
 
     if len(chats) != len(replies):
         raise LabError(f"expected one reply per chat, got {len(replies)} replies for {len(chats)} chats")
     rows = Rows.empty(model, len(chats), directions, decision)
+    token_budget = token_budget or TOKENS_AT_ONCE[model.device.type == "cuda"]
     if decision:
         token_budget = min(token_budget, LOGITS_AT_ONCE // model.identity.vocab)
     rows.ids = [list(model.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in replies]
