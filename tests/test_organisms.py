@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("hearth-a", "hearth-b")
+NAMES = ("hearth-a", "hearth-a2", "hearth-b")
 
 
 @pytest.mark.parametrize("name", NAMES)
