@@ -101,6 +101,7 @@ def write_organism(model: Any, tokenizer: Any, out: Path, training: dict[str, An
     model.config.lab_trait_set = "hearth"
     model.config._attn_implementation = "sdpa"
     model.to(torch.bfloat16).save_pretrained(temporary)
+    tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(temporary)
     config = json.loads((temporary / "config.json").read_text(encoding="utf-8"))
     config["eos_token_id"] = tokenizer.eos_token_id
