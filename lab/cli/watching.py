@@ -66,7 +66,7 @@ def watch(
             f"{w.course.deviation[t]:+.1f}" + (" ALARM" if t in w.course.alarms else "") for w in found.traits
         ]
         rows.append([str(t + 1), *cells, reply.text if len(reply.text) < 60 else reply.text[:57] + "…"])
-    title = f"{found.model}: departure of each turn from the turns before it, in ordinary sd"
+    title = f"{found.model}: pull of each turn along the trait (slope of its likelihood), departure in ordinary sd"
     table(title, ["turn", *names, "reply"], rows)
     print(
         f"ordinary: {found.ordinary_conversations} conversations; 95 % of turns within "
