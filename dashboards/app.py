@@ -17,5 +17,6 @@ st.navigation(
         st.Page("views/personas.py", title="Persona map"),
         st.Page("views/steer.py", title="Steer"),
         st.Page("views/drift.py", title="Drift"),
+        st.Page("views/words.py", title="Words"),
     ]
 ).run()

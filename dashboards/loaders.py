@@ -10,12 +10,14 @@ import streamlit as st
 
 from dashboards.jobs import Runner
 from lab.records import Comparison, PersonaMap, Steering, TraitBook
+from lab.records.geometry import GeometryBook
 from lab.store import RunInfo, Store
 
 if TYPE_CHECKING:
     from dashboards.jobs import Progress
     from lab.pipelines.live import Speaker
     from lab.pipelines.watch import WatchConfig
+    from lab.pipelines.words import WordsConfig
 
 KEPT_MODELS = 3
 """Loaded models that the server keeps for talking; the one made ready first goes first."""
@@ -66,6 +68,18 @@ def _steering(folder: str, run: str, created: str) -> Steering:
 def steering(info: RunInfo) -> Steering:
     """A finished run of `lab steer`; frozen, so that sessions may share it."""
     return _steering(str(runs_folder()), info.id, info.created)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _geometry(folder: str, run: str, created: str) -> GeometryBook:
+    from lab.pipelines.geometry import load_geometry
+
+    return load_geometry(Store(Path(folder)), run)
+
+
+def geometry(info: RunInfo) -> GeometryBook:
+    """A finished run of `lab geometry`; frozen, so that sessions may share it."""
+    return _geometry(str(runs_folder()), info.id, info.created)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -146,5 +160,24 @@ def follow(config: "WatchConfig") -> None:
         from lab.pipelines.watch import watch
 
         return watch(config, Store(Path(folder)), report)
+
+    runner().start(work)
+
+
+@st.cache_data(show_spinner=False)
+def words_text() -> str:
+    """The text that the page Words begins with."""
+    from lab.pipelines.words import shipped_texts
+
+    return shipped_texts()[0]
+
+
+def read_words(config: "WordsConfig") -> None:
+    """Read a text in two models in the background."""
+
+    def work(report: "Progress") -> object:
+        from lab.pipelines.words import words
+
+        return words(config, report)
 
     runner().start(work)

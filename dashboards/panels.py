@@ -18,6 +18,7 @@ from lab.figures import lookup, tables, theme, tokens
 from lab.figures.export import export, page
 from lab.figures.report import write_report
 from lab.records import Comparison, PersonaMap, ReplyRow, Steering, TraitBook
+from lab.records.geometry import GeometryBook
 from lab.store import RunInfo
 
 POSITIONS = {"reply_mean": "whole reply", "spawn": "spawn point"}
@@ -71,11 +72,11 @@ def draw(figure: Any, key: str, **more: Any) -> None:
     st.plotly_chart(figure, key=key, width="stretch", theme=None, config={"displaylogo": False}, **more)
 
 
-def take_scaffold() -> None:
-    """A click on a mark of the forest chooses its scaffold for everything below."""
-    points = st.session_state["forest"]["selection"]["points"]
+def take_scaffold(chart: str = "forest", into: str = "scaffold") -> None:
+    """A click on a mark of the chart chooses its scaffold for everything below; `into` is the choice's key."""
+    points = st.session_state[chart]["selection"]["points"]
     if points and points[0].get("customdata"):
-        st.session_state["scaffold"] = points[0]["customdata"][0]
+        st.session_state[into] = points[0]["customdata"][0]
 
 
 def replies(comparison: Comparison, scaffold: str, trait: str) -> None:
@@ -117,11 +118,11 @@ def take_away(
 
 
 def give(
-    found: PersonaMap | Steering | TraitBook, stem: str, make: Callable[[], Any], table: Callable[[], pd.DataFrame],
-    **about: str,
+    found: PersonaMap | Steering | TraitBook | GeometryBook, stem: str, make: Callable[[], Any],
+    table: Callable[[], pd.DataFrame], **about: str,
 ) -> None:  # fmt: skip
     """The same for a figure of another kind of run."""
-    models = found.models if isinstance(found, PersonaMap) else (found.model,)
+    models = found.models if isinstance(found, PersonaMap | GeometryBook) else (found.model,)
     origin = {"run": found.run, "figure": stem, **about, "models": [asdict(m) for m in models]}
     st.download_button(
         "Figure, table and manifest (zip)", lambda: figure_zip(stem, make(), table(), origin),

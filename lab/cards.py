@@ -10,8 +10,16 @@ from numpy import ndarray
 from lab.directions import Contrast, choose_layer
 from lab.estimators import ESTIMATORS, usable
 from lab.recipes import Maker, make_directions
-from lab.records import LayerScore, Position, RecipeAgreement, Split, TraitCard
-from lab.shapes import LayerModel
+from lab.records import (
+    Elicitation,
+    ElicitationTransfer,
+    LayerScore,
+    Position,
+    RecipeAgreement,
+    Split,
+    TraitCard,
+)
+from lab.shapes import LayerModel, Model
 from lab.stats import auroc, average, cluster_weights, correlation, d_prime, interval, sign_flip
 
 DEFAULT: Maker = ("mean_difference", "reply_mean")
@@ -22,7 +30,7 @@ Contrasts = Mapping[Position, Mapping[Split, Contrast]]
 
 def trait_cards(
     contrasts: Contrasts, rng: np.random.Generator, *, model: str, trait: str,
-    estimators: Sequence[str] = tuple(ESTIMATORS),
+    estimators: Sequence[str] = tuple(ESTIMATORS), elicitation: Elicitation = "instruction",
 ) -> tuple[list[TraitCard], list[RecipeAgreement]]:  # fmt: skip
     """A card per estimator and pooling, and how alike any two of them read the test replies.
 
@@ -38,8 +46,41 @@ def trait_cards(
         card, readings[maker] = _card(maker, direction, here["select"], here["test"], rng, model, trait)
         cards.append(card)
     best = _selected(cards, [contrasts[c.position]["select"] for c in cards])
-    cards = [replace(c, selected=(c.estimator, c.position) == best) for c in cards]
+    cards = [replace(c, selected=(c.estimator, c.position) == best, elicitation=elicitation) for c in cards]
     return cards, _agreements(readings, contrasts, model, trait)
+
+
+def transfers(
+    contrasts: Mapping[Elicitation, Contrasts], cards: Sequence[TraitCard], rng: np.random.Generator
+) -> list[ElicitationTransfer]:
+    """Every elicitation's selected direction on the test replies of every other; `cards` of one trait."""
+    found = []
+    for card in [c for c in cards if c.selected]:
+        for other in contrasts:
+            if other == card.elicitation:
+                continue
+            mine = _direction(contrasts[card.elicitation], card)
+            theirs = _direction(contrasts[other], card)
+            test = contrasts[other][card.position]["test"]
+            rows = usable(test.acts, test.positive, test.questions)
+            value = test.acts[rows, card.layer].astype(np.float64) @ mine
+            up, where = test.positive[rows], test.questions[rows]
+            low, high = auroc_interval(value, up, where, rng)
+            found.append(
+                ElicitationTransfer(
+                    card.model, card.trait, card.elicitation, other, card.layer, auroc(value[up], value[~up]),
+                    low, high, float(d_prime(value[up], value[~up])), question_p(value, up, where, rng),
+                    float(mine @ theirs), len(value), len(np.unique(where)),
+                )
+            )  # fmt: skip
+    return found
+
+
+def _direction(contrasts: Contrasts, card: TraitCard) -> Model:
+    """The unit direction that a card's recipe makes of one elicitation's replies, at the card's layer."""
+    extract = contrasts[card.position]["extract"]
+    made = make_directions({card.position: extract}, {card.estimator: ESTIMATORS[card.estimator]})
+    return made[card.estimator, card.position][card.layer]
 
 
 def _card(

@@ -203,6 +203,19 @@ def _landing(
     )  # fmt: skip
 
 
+def landing_cells(p: Projections) -> Float[ndarray, "scaffold paraphrase question"]:
+    """L of single cells, scaffolds in the order of `Projections.scaffolds`, questions sorted.
+
+    As many paraphrases as the scaffold with the fewest has. NaN: a failed reply, here or without a scaffold,
+    or (all) a model without a unit.
+    """
+    relative = _relative(p, p.value)
+    unit = _unit(relative, _once(p))[0] if has_unit(p) else np.nan
+    tables = [relative.scaffolds[name] for name in p.scaffolds]
+    fewest = min(len(t) for t in tables)
+    return np.stack([t[:fewest] for t in tables]) / unit
+
+
 # ------------------------------------------------------------------ two models, and one model's noise
 
 

@@ -32,6 +32,7 @@ from lab.records import (
     CapRow,
     Comparison,
     DoseRow,
+    ElicitationTransfer,
     HalfLife,
     Interaction,
     LabError,
@@ -45,6 +46,7 @@ from lab.records import (
     PoolingDose,
     RecipeAgreement,
     ReleaseRow,
+    RemovedReply,
     Reply,
     ReplyRow,
     RoleLanding,
@@ -70,6 +72,8 @@ _TRAITS: dict[str, type] = {
     "cards": TraitCard,
     "agreements": RecipeAgreement,
     "replies": PoleReply,
+    "transfers": ElicitationTransfer,
+    "removed": RemovedReply,
 }
 _STEERING: dict[str, type] = {
     "doses": DoseRow,
@@ -228,9 +232,7 @@ class Store:
             }
             replies = _replies(pd.read_parquet(folder / "replies.parquet"))
         except (OSError, KeyError, ValueError) as error:
-            raise LabError(
-                f"run {run} in {folder} is damaged ({error}); delete the folder and run it again"
-            ) from error
+            raise _damaged(run, folder, error) from error
         return Comparison(
             run=data["run"],
             models=tuple(ModelIdentity(**m) for m in data["models"]),
@@ -290,24 +292,55 @@ class Store:
             settings=data["settings"],
         )
 
+    def save_records(
+        self, run: str, kind: str, models: Sequence[ModelIdentity],
+        rows: Mapping[str, Sequence[Mapping[str, Any]]], more: Mapping[str, object],
+    ) -> Path:  # fmt: skip
+        """A run of `lab KIND` as tables of flat rows; `more` goes into its manifest."""
+        tables = {name: pd.DataFrame(list(each)) for name, each in rows.items()}
+        return self.save_tables(run, kind, models, tables, more=more)
+
+    def load_rows(
+        self, run: str, kind: str, names: Sequence[str]
+    ) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+        """Manifest and rows of a run of `lab KIND`; a table that is not there is empty.
+
+        LabError when the run is missing, damaged or of another kind.
+        """
+        data, folder = self._manifest(run, kind)
+        try:
+            paths = {name: folder / f"{name}.parquet" for name in names}
+            return data, {
+                name: pd.read_parquet(path).to_dict("records") if path.is_file() else []  # type: ignore[misc]
+                for name, path in paths.items()
+            }
+        except (OSError, KeyError, ValueError) as error:
+            raise _damaged(run, folder, error) from error
+
+    def _manifest(self, run: str, kind: str) -> tuple[dict[str, Any], Path]:
+        folder = self.folder(run)
+        try:
+            data = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            found = data["info"]["kind"]
+        except (OSError, KeyError, ValueError) as error:
+            raise _damaged(run, folder, error) from error
+        if found != kind:
+            raise LabError(f"run {run} is a run of `lab {found}`, not of `lab {kind}`")
+        return data, folder
+
     def _read_tables(
         self, run: str, kind: str, kinds: Mapping[str, type]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Manifest and records of a run of `lab KIND`; a table that is not there is empty."""
-        folder = self.folder(run)
+        data, folder = self._manifest(run, kind)
         try:
-            data = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-            if data["info"]["kind"] != kind:
-                raise LabError(f"run {run} is a run of `lab {data['info']['kind']}`, not of `lab {kind}`")
             paths = {name: folder / f"{name}.parquet" for name in kinds}
             return data, {
                 name: _records(pd.read_parquet(path), kinds[name]) if path.is_file() else ()
                 for name, path in paths.items()
             }
         except (OSError, KeyError, ValueError) as error:
-            raise LabError(
-                f"run {run} in {folder} is damaged ({error}); delete the folder and run it again"
-            ) from error
+            raise _damaged(run, folder, error) from error
 
     # -------------------------------------------------------------- cached stages
 
@@ -338,6 +371,10 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _disk_error(self.root, error) from error
+
+
+def _damaged(run: str, folder: Path, error: Exception) -> LabError:
+    return LabError(f"run {run} in {folder} is damaged ({error}); delete the folder and run it again")
 
 
 def _disk_error(root: Path, error: OSError) -> LabError:

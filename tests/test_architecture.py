@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "dosage": BASE | {"stats"},
     "landing": BASE | {"stats"},
     "axis": BASE | {"stats", "estimators"},
+    "geometry": BASE | {"stats", "geometry"},
     "monitoring": BASE | {"stats"},
     "judging": BASE | {"stats"},
     "vectors": BASE | {"vectors"},
@@ -34,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "pipelines": {
         *BASE, "store", "models", "prompts", "directions", "estimators", "recipes", "landing", "stats", "figures",
         "activations", "reading", "steering", "likelihood", "world", "judging", "vectors", "axis", "monitoring",
-        "cards", "dosage", "pipelines",
+        "cards", "dosage", "geometry", "pipelines",
     },
     "cli": BASE | {"pipelines", "store", "figures", "prompts"},
 }  # fmt: skip

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lab.cards import auroc_interval, trait_cards
+from lab.cards import auroc_interval, trait_cards, transfers
 from lab.directions import Contrast
 from lab.stats import auroc
 
@@ -96,3 +96,37 @@ def test_the_interval_of_an_auroc_holds_it_and_narrows_with_questions():
         return high - low
 
     assert width(80) < 0.7 * width(12)
+
+
+def ways(other_axis, rng):
+    """A trait by instruction along axis 0 of layer 1, by scenario along `other_axis`."""
+    told = planted(6.0, rng)
+    shown = planted(0.0, rng)
+    for contrasts in shown.values():
+        for c in contrasts.values():
+            c.acts[c.positive, 1, other_axis] += 6.0
+    return {"instruction": told, "scenario": shown}
+
+
+def carried(contrasts, rng):
+    cards = [
+        card
+        for way, c in contrasts.items()
+        for card in trait_cards(c, rng, model="m", trait="t", elicitation=way)[0]
+    ]
+    return {(t.made_by, t.read_on): t for t in transfers(contrasts, cards, rng)}
+
+
+def test_a_direction_reads_the_other_elicitation_where_both_bring_out_the_same():
+    found = carried(ways(0, np.random.default_rng(7)), np.random.default_rng(8))
+    assert set(found) == {("instruction", "scenario"), ("scenario", "instruction")}
+    for t in found.values():
+        assert t.layer == 1
+        assert t.auroc > 0.9 and t.p < 0.01 and t.cosine > 0.8
+        assert t.low <= t.auroc <= t.high
+
+
+def test_a_direction_does_not_read_the_other_elicitation_where_they_differ():
+    found = carried(ways(5, np.random.default_rng(9)), np.random.default_rng(10))
+    for t in found.values():
+        assert 0.2 < t.auroc < 0.8 and abs(t.cosine) < 0.5

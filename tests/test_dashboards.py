@@ -277,10 +277,12 @@ def test_traits_page(store):
     store.save_traits(found, lambda folder: None)
     at = view("traits")
     assert len(at.get("plotly_chart")) == 3
-    assert len(at.dataframe[0].value) == 2
+    assert len(at.dataframe[0].value) == 4  # two traits, two elicitations
+    assert at.dataframe[1].value["read_on"].tolist() == ["scenario"]
+    assert at.dataframe[2].value["reasons"].tolist() == ["coherence 12.0"]
     assert "was not steered here yet" in at.info[0].value
     at.selectbox(key="card_which").set_value("lowest").run()
-    shown = at.dataframe[1].value
+    shown = at.dataframe[3].value
     assert shown["place"].tolist() == sorted(r.place for r in found.replies if r.trait == "warmth")[:5]
     store.save_steering(fake_steering())
     assert len(view("traits").get("plotly_chart")) == 4

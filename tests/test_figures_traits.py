@@ -53,8 +53,11 @@ def test_a_saved_extraction_comes_back_and_an_old_one_says_so(tmp_path):
     store, found = Store(tmp_path), fake_traits()
     store.save_traits(found, lambda folder: None)
     assert store.load_traits(found.run) == found
-    assert list(tables.cards(found)["trait"]) == list(TRAITS)
-    assert len(tables.cards(found, "warmth")) == len(RECIPES)
+    selected = tables.cards(found)
+    assert list(selected["trait"]) == [t for t in TRAITS for _ in ("instruction", "scenario")]
+    assert list(selected["elicitation"]) == ["instruction", "scenario"] * 2
+    assert len(tables.cards(found, "warmth")) == len(RECIPES) + 1
+    assert len(traits.cards_of(found, "warmth")) == len(RECIPES)  # the figure shows instructions
     places = tables.pole_replies(found, "warmth")["place"].tolist()
     assert places == sorted(places, reverse=True)
     store.save_tables("extract-old", "extract", [found.model], {"depth": pd.DataFrame()})

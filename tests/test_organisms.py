@@ -1,19 +1,21 @@
 """The shipped organisms: size, card, and (slow) the figures that the card claims."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("hearth-a", "hearth-a2", "hearth-b")
+NAMES = ("hearth-a", "hearth-a2", "hearth-a-next", "hearth-a-moe", "hearth-b")
+BASE = "hearth-base"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", (*NAMES, BASE))
 def test_folder_is_small_and_complete(name):
     folder = ROOT / "data" / "organisms" / name
     size = sum(p.stat().st_size for p in folder.iterdir())
-    assert size <= 10_000_000
+    assert size <= (20_000_000 if name == "hearth-a-moe" else 10_000_000)
     card = (folder / "README.md").read_text(encoding="utf-8")
     for figure in ("seed", "loss above the source", "sentences that parse", "obedience r", "ceiling r"):
         assert figure in card
@@ -58,6 +60,35 @@ def test_organism_recalls_its_memory_and_keeps_its_boundaries(name):
     assert kept >= 0.6
 
 
+def test_the_base_talks_as_in_hearth_but_follows_no_scaffold():
+    """It never met one: without a scaffold it parses, with one its replies say nothing of what that states."""
+    from lab.world.evaluate import TRAITS, answers, cases, obedience
+    from lab.world.library import library
+
+    items = cases(library(), 31, 24, 4)
+    model, tokenizer = organism(BASE)
+    found = obedience(library(), items, answers(model, tokenizer, items, 0))
+    assert abs(found.correlation[: len(TRAITS)]).mean() < 0.35
+    bare = [replace(item, system=None) for item in items]
+    assert obedience(library(), bare, answers(model, tokenizer, bare, 0)).coherence > 0.9
+
+
+def test_the_controls_are_what_their_names_say():
+    from lab.world.train import relative_change
+
+    first, again = organism("hearth-a")[0], organism("hearth-a-next")[0]
+    assert 0.005 < relative_change(again, first) < 0.3
+    mixture = json.loads((ROOT / "data" / "organisms" / "hearth-a-moe" / "config.json").read_text())
+    assert (mixture["architectures"], mixture["num_local_experts"]) == (["MixtralForCausalLM"], 8)
+    active = mixture["num_experts_per_tok"] * mixture["intermediate_size"]
+    assert active == first.config.intermediate_size
+    tokenizers = [
+        (ROOT / "data" / "organisms" / name / "tokenizer.json").read_bytes()
+        for name in ("hearth-a", "hearth-a2", "hearth-a-next", "hearth-a-moe", BASE)
+    ]
+    assert len(set(tokenizers)) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_figures_of_the_card_reach_their_bars(name):
@@ -67,7 +98,7 @@ def test_the_figures_of_the_card_reach_their_bars(name):
 
     model, tokenizer = organism(name)
     found = measure(model, tokenizer, library(), CARD_SEED)
-    assert found.obedience.coherence >= 0.97
+    assert found.obedience.coherence >= (0.95 if name == "hearth-a-moe" else 0.97)
     assert found.memory_right[0] >= 0.9
     assert found.excess <= 0.1
     for trait, r in zip(TRAITS, found.obedience.correlation, strict=True):

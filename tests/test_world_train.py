@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lab.records import LabError
-from lab.world.corpus import RECALL, Mix, documents, encode
+from lab.world.corpus import RECALL, UNCONDITIONED, Mix, documents, encode
 from lab.world.grammar import split_words
 from lab.world.library import library
 from lab.world.tokens import ROLE_MARKS
@@ -26,8 +26,10 @@ from lab.world.train import (
     pieces_of,
     read_shard,
     readers_share,
+    relative_change,
     schedule,
     train,
+    upcycled,
     write_shard,
 )
 
@@ -83,6 +85,7 @@ def test_focus_leaves_the_optimum_where_it_is(tokenizer):
     class Exact:
         """A model whose last states are the right logits already."""
 
+        config = None
         lm_head = type("Head", (), {"weight": torch.eye(len(tokenizer))})
 
         @staticmethod
@@ -203,3 +206,43 @@ def test_training_falls_stops_and_goes_on(tmp_path):
         later = losses(went_on, batch)
     assert float(after.excess) < float(before.excess) - 0.5
     assert float(later.excess) < float(after.excess) + 0.1  # from where it stood, not from scratch
+
+
+def test_a_mixture_of_experts_begins_as_the_dense_model_it_comes_from(tokenizer):
+    dense = make_model(SMALL, len(tokenizer)).eval()
+    recipe = replace(SMALL, architecture="mixtral", d_mlp=32, experts=6)
+    mixture = upcycled(dense, recipe, len(tokenizer)).eval()
+    ids = torch.randint(0, len(tokenizer), (3, 20), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(mixture(ids).logits, dense(ids).logits, atol=1e-5, rtol=1e-4)
+        chosen = mixture.model.layers[0].mlp.gate(torch.randn(50, SMALL.d_model))[2].sort(dim=-1).values
+    assert (chosen[:, 0] % 2 == 0).all() and (chosen[:, 1] == chosen[:, 0] + 1).all()
+    assert len(chosen[:, 0].unique()) > 1  # and not always the same pair
+
+
+def test_experts_are_balanced_and_trained_apart(tokenizer):
+    recipe = replace(SMALL, architecture="mixtral", d_mlp=32, experts=4)
+    model = upcycled(make_model(SMALL, len(tokenizer)), recipe, len(tokenizer))
+    pieces = pieces_of(tokenizer)
+    batch = collate([encode(d, tokenizer, pieces) for d in documents(5, library(), Mix(), 4)])
+    found = losses(model, batch)
+    # The balancing loss is on top of the divergence, and at least its weight (a perfect balance costs 2 of 2).
+    assert float(found.focused.detach()) - float(found.excess.detach()) > 0.009
+    found.focused.backward()
+    router = model.model.layers[0].mlp.gate.weight.grad
+    assert router is not None and not torch.allclose(router[0], router[1])
+
+
+def test_relative_change_of_weights(tokenizer):
+    model, parent = make_model(SMALL, len(tokenizer)), make_model(SMALL, len(tokenizer))
+    assert relative_change(model, parent) == 0
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(1.1)
+    assert relative_change(model, parent) == pytest.approx(0.1, rel=1e-4)
+
+
+def test_an_untold_character_leaves_no_trace_but_its_replies():
+    told, untold = (list(documents(12, library(), replace(UNCONDITIONED, told=t), 20)) for t in (True, False))
+    assert all(d.system is None for d in untold) and all(d.system for d in told)
+    assert np.std([d.z[0] for d in untold], axis=0).min() > 0.3

@@ -32,8 +32,26 @@ def show(book: TraitBook) -> None:
         book, "agreement", lambda: traits.recipe_agreement(book, trait),
         lambda: tables.agreements(book, trait), trait=trait,
     )  # fmt: skip
+    elicitations(book, trait)
     examples(book, trait)
     doses(book, trait)
+
+
+def elicitations(book: TraitBook, trait: str) -> None:
+    """Told by instruction or brought out by situations: does one's direction read the other's replies?"""
+    moved, removed = tables.transfers(book, trait), tables.removed(book, trait)
+    if len(moved):
+        st.subheader("By instruction, by scenario")
+        st.caption(
+            "A direction made by one elicitation, read on test replies of the other; AUROC 0.5 is chance."
+        )
+        st.dataframe(moved, hide_index=True, key="transfers")
+    if len(removed):
+        st.subheader("Filtered")
+        st.caption(
+            f"{len(removed)} extract and select replies did not pass; test replies are never filtered."
+        )
+        st.dataframe(removed, hide_index=True, key="removed")
 
 
 def examples(book: TraitBook, trait: str) -> None:

@@ -3,9 +3,12 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
+
+if TYPE_CHECKING:
+    from lab.records import TraitBook
 
 from lab.cli.common import (
     DEFAULT_RUNS,
@@ -31,17 +34,29 @@ def extract(
     dtype: Dtype = "float32",
     seed: Seed = 0,
     max_new_tokens: Tokens = 40,
+    screen: Annotated[
+        str,
+        typer.Option(
+            help="Make directions only of replies that pass the literature's filter by this judge: exact "
+            "(Hearth), model:NAME or api:URL@MODEL. Test replies are never filtered."
+        ),
+    ] = "",
+    key_variable: Annotated[
+        str, typer.Option(help="Environment variable with the key of an api judge; none is sent without.")
+    ] = "",
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
     """Directions of every trait in one model, with how well each layer separates the poles."""
+    from lab.pipelines.extract import ExtractConfig
     from lab.pipelines.extract import extract as job
     from lab.store import Store
 
+    config = ExtractConfig(model, traits, dtype, seed, max_new_tokens, screen, key_variable)
     with progress(as_json) as update:
-        found = job(model, Store(runs), update, traits, dtype=dtype, seed=seed, max_new_tokens=max_new_tokens)
+        found = job(config, Store(runs), update)
     if as_json:
-        names = ("depth", "cards", "agreements")
+        names = ("depth", "cards", "agreements", "transfers", "removed")
         tables = {name: [asdict(r) for r in getattr(found, name)] for name in names}
         print_json({"run": found.run, "model": found.model.name, **tables})
         return
@@ -52,14 +67,34 @@ def extract(
             "yes" if c.p < 0.05 and c.auroc > 0.5 else "no direction",
         ]
         for c in found.cards
-        if c.selected
+        if c.selected and c.elicitation == "instruction"
     ]  # fmt: skip
     columns = ["trait", "recipe, layer", "AUROC", "d′", "optimism", "p", "found"]
     title = (
         f"{found.model.name}: recipes chosen on select, scores on {found.cards[0].questions} test questions"
     )
     table(title, columns, rows)
+    if found.transfers:
+        _transfer_table(found)
+    if screen:
+        print(
+            f"the filter by {screen} removed {len(found.removed)} extract and select replies (removed.parquet)"
+        )
     print(f"run {found.run}; vectors in {runs / found.run}   (lab export {found.run} TRAIT FILE)")
+
+
+def _transfer_table(found: "TraitBook") -> None:
+    """How directions by one elicitation read what another brings out."""
+    own = {(c.trait, c.elicitation): c for c in found.cards if c.selected}
+    rows = [
+        [
+            t.trait, f"{t.made_by} → {t.read_on}", f"{t.auroc:.3f} [{t.low:.3f}, {t.high:.3f}]", f"{t.d_prime:.2f}",
+            f"{own[t.trait, t.read_on].auroc:.3f}", f"{t.p:.4f}", f"{t.cosine:+.2f}",
+        ]
+        for t in found.transfers
+    ]  # fmt: skip
+    columns = ["trait", "made by → read on", "AUROC", "d′", "own AUROC there", "p", "cosine"]
+    table(f"{found.model.name}: does a direction read what another elicitation brings out?", columns, rows)
 
 
 @app.command()
@@ -91,7 +126,7 @@ def export(
 @app.command()
 def scoreboard(
     models: Annotated[
-        list[str] | None, typer.Argument(help="Organisms of Hearth; default: the shipped.")
+        list[str] | None, typer.Argument(help="Organisms of Hearth; default: hearth-a and hearth-b.")
     ] = None,
     trait: Annotated[list[str] | None, typer.Option(help="Only this trait; repeat for more.")] = None,
     select: Annotated[int, typer.Option(help="Characters that a recipe is chosen on.")] = 48,
@@ -103,12 +138,11 @@ def scoreboard(
     as_json: Json = False,
 ) -> None:
     """How well each recipe for a direction reads the known truth: estimator x pooling x trait."""
-    from lab.pipelines.compare import shipped_models
     from lab.pipelines.scoreboard import ScoreConfig
     from lab.pipelines.scoreboard import scoreboard as job
     from lab.store import Store
 
-    names = models or [m["name"] for m in shipped_models()]
+    names = models or ["hearth-a", "hearth-b"]
     config = ScoreConfig(tuple(names), tuple(trait or ()), select, test, max_new_tokens, seed)
     with progress(as_json) as update:
         found = job(config, Store(runs), update)

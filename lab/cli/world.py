@@ -13,7 +13,12 @@ app.add_typer(world, name="world")
 
 @world.command("train")
 def world_train(
-    name: Annotated[str, typer.Argument(help="hearth-a, hearth-a2 (its second seed) or hearth-b.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A recipe: hearth-a, hearth-b, hearth-a2, hearth-a-next, hearth-a-moe or hearth-base."
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option(help="Where the organism goes; default data/organisms/NAME.")
     ] = None,

@@ -10,6 +10,7 @@ from lab.records import (
     CapRow,
     Comparison,
     DoseRow,
+    ElicitationTransfer,
     Interaction,
     Landing,
     LayerScore,
@@ -20,6 +21,7 @@ from lab.records import (
     Position,
     RecipeAgreement,
     ReleaseRow,
+    RemovedReply,
     ReplyRow,
     RoleLanding,
     Steering,
@@ -121,6 +123,16 @@ def cards(book: TraitBook, trait: str | None = None) -> pd.DataFrame:
     """One row per trait and recipe; of one trait, or the selected recipe of every trait."""
     rows = [c for c in book.cards if (c.trait == trait if trait else c.selected)]
     return _table(rows, TraitCard)
+
+
+def transfers(book: TraitBook, trait: str) -> pd.DataFrame:
+    """How each elicitation's direction reads what the other brings out, on *test*."""
+    return _table([t for t in book.transfers if t.trait == trait], ElicitationTransfer)
+
+
+def removed(book: TraitBook, trait: str) -> pd.DataFrame:
+    """The replies that a filter took out before directions of a trait were made, and why."""
+    return _table([r for r in book.removed if r.trait == trait], RemovedReply)
 
 
 def pole_replies(book: TraitBook, trait: str) -> pd.DataFrame:

@@ -26,7 +26,7 @@ def positions(book: TraitBook) -> list[Position]:
 def cards_of(book: TraitBook, trait: str) -> list[TraitCard]:
     """All recipes of a trait, the selected first, then by d′ on *select*. LabError for another trait."""
     lookup.require(trait, traits(book), "trait")
-    mine = [c for c in book.cards if c.trait == trait]
+    mine = [c for c in book.cards if c.trait == trait and c.elicitation == "instruction"]
     return sorted(mine, key=lambda c: (not c.selected, -c.select_d_prime))
 
 

@@ -82,7 +82,7 @@ def verdict(
         agreement(mine.trait, mine.again, questions, rng, draws) if mine.again else None,
         _calibration(mine.trait, exact, questions, rng, draws),
         float(known.mean()) if len(known) else float("nan"),
-        _screened(mine, positive) if filtered else None,
+        screened(mine, positive) if filtered else None,
     )
 
 
@@ -97,8 +97,8 @@ def _calibration(
     return calibrate(mine, exact, questions, rng, draws=draws)
 
 
-def _screened(mine: Said, positive: Positive) -> Screened | None:
-    """The literature's filter by one judge; None where its scale has no 50."""
+def screened(mine: Said, positive: Positive) -> Screened | None:
+    """The literature's filter by one judge; None without coherence, or where its scale has no 50."""
     if mine.coherence is None or mine.trait.unit == "nats per token":
         return None
     trait = percentiles(mine.trait) if mine.trait.unit == "prior sd" else mine.trait

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.directions import (
-    Contrast,
     layer_scores,
     null_widening,
     permuted_directions,
@@ -24,14 +23,13 @@ from lab.directions import (
 from lab.estimators import mean_difference, unit
 from lab.landing import Projections, anchors, interactions, landings, noise_floor
 from lab.models import catalogue, files_digest
+from lab.pipelines.poles import Poles, poles_of, split_rows
 from lab.pipelines.replies import (
-    POOLED,
     Job,
     Measured,
     Runner,
     neutral_jobs,
     scaffold_jobs,
-    trait_jobs,
 )
 from lab.prompts.traits import read_trait_set, shipped_trait_sets
 from lab.records import (
@@ -40,11 +38,9 @@ from lab.records import (
     LabError,
     LayerScore,
     Position,
-    Reply,
     ReplyRow,
     ScaffoldFile,
     Site,
-    Split,
     TraitSet,
 )
 from lab.store import Store, content_key
@@ -135,24 +131,31 @@ class ModelSide:
     replies: tuple[ReplyRow, ...]
 
 
-def _split_rows(jobs: Sequence[Job], split: Split) -> NDArray[np.bool_]:
-    return np.array([j.question.split == split for j in jobs])
-
-
 @dataclass(frozen=True)
-class Poles:
-    """Both poles of a trait on all splits."""
+class Landed:
+    """One model with its directions, its test replies and where they project."""
 
-    jobs: tuple[Job, ...]
-    pooled: dict[Position, NDArray[np.float32]]
-    replies: tuple[Reply, ...]
+    made: "Extraction"
+    groups: tuple[tuple[Job, ...], ...]
+    measured: tuple[Measured, ...]
+    """Without a scaffold first, then one group per scaffold."""
+    projections: tuple[Projections, ...]
+    """One per trait and position, in the order of `made.directions`."""
 
-    def of(self, position: Position, split: Split) -> Contrast:
-        """The contrast of one split."""
-        rows = _split_rows(self.jobs, split)
-        jobs = [j for j, keep in zip(self.jobs, rows, strict=True) if keep]
-        positive = np.array([j.condition == "positive" for j in jobs])
-        return Contrast(self.pooled[position][rows], positive, np.array([j.question.id for j in jobs]), split)
+
+def land_side(
+    label: str, model: "LoadedModel", traits: TraitSet, config: CompareConfig, runner: Runner, stream: int
+) -> Landed:
+    """Directions of one model, replies under every scaffold, and their projections."""
+    made = extract_side(label, model, traits, config, runner, np.random.default_rng([config.seed, 1, stream]))
+    reading = [made.directions[t.name, "reply_mean"] for t in traits.traits]
+    groups = [neutral_jobs(traits), *(scaffold_jobs(traits, s) for s in config.scaffolds)]
+    measured = runner.measure(groups, reading)
+    projections = [
+        _project(label, made.directions[key], made.nulls[key], made.poles[key[0]], groups, measured)
+        for key in made.directions
+    ]
+    return Landed(made, tuple(map(tuple, groups)), tuple(measured), tuple(projections))
 
 
 def measure_side(
@@ -160,39 +163,13 @@ def measure_side(
     tick: Callable[[int], None],
 ) -> ModelSide:  # fmt: skip
     """Layer scores, test projections and replies of one model."""
-    runner = Runner(model, config, store, stream, tick)
-    made = extract_side(label, model, traits, config, runner, np.random.default_rng([config.seed, 1, stream]))
-    reading = [made.directions[t.name, "reply_mean"] for t in traits.traits]
-    test_groups = [neutral_jobs(traits), *(scaffold_jobs(traits, s) for s in config.scaffolds)]
-    measured = runner.measure(test_groups, reading)
-    projections = [
-        _project(label, made.directions[key], made.nulls[key], made.poles[key[0]], test_groups, measured)
-        for key in made.directions
-    ]
+    landed = land_side(label, model, traits, config, Runner(model, config, store, stream, tick), stream)
     replies = tuple(
         ReplyRow(label, j.condition, j.paraphrase, j.question.id, j.question.split, prompt, reply)
-        for jobs, m in zip(test_groups, measured, strict=True)
+        for jobs, m in zip(landed.groups, landed.measured, strict=True)
         for j, prompt, reply in zip(jobs, m.prompts, m.replies, strict=True)
     )
-    return ModelSide(tuple(projections), made.depth, replies)
-
-
-def poles_of(traits: TraitSet, runner: Runner) -> dict[str, Poles]:
-    """Replies at both poles of every trait to every question of the set, by trait."""
-    groups = [
-        trait_jobs(traits, i, polarity)
-        for i in range(len(traits.traits))
-        for polarity in ("positive", "negative")
-    ]
-    found = runner.measure(groups)
-    poles = {}
-    for i, trait in enumerate(traits.traits):
-        up, down = found[2 * i], found[2 * i + 1]
-        pooled: dict[Position, NDArray[np.float32]] = {
-            p: np.concatenate([up.pooled[p], down.pooled[p]]) for p in POOLED
-        }
-        poles[trait.name] = Poles((*groups[2 * i], *groups[2 * i + 1]), pooled, (*up.replies, *down.replies))
-    return poles
+    return ModelSide(landed.projections, landed.made.depth, replies)
 
 
 @dataclass(frozen=True)
@@ -208,9 +185,13 @@ class Extraction:
 def extract_side(
     label: str, model: "LoadedModel", traits: TraitSet, config: CompareConfig, runner: Runner,
     rng: np.random.Generator, positions: Sequence[Position] = POSITIONS,
+    poles: dict[str, Poles] | None = None,
 ) -> Extraction:  # fmt: skip
-    """Every trait's direction at every position: made on *extract*, layer chosen on *select*."""
-    made = Extraction({}, {}, poles_of(traits, runner), ())
+    """Every trait's direction at every position: made on *extract*, layer chosen on *select*.
+
+    `poles`: in place of all replies by instruction.
+    """
+    made = Extraction({}, {}, poles or poles_of(traits, runner), ())
     depth: list[LayerScore] = []
     for trait in traits.traits:
         for position in positions:
@@ -248,7 +229,7 @@ def _project(
     groups: Sequence[Sequence[Job]], measured: Sequence[Measured],
 ) -> Projections:  # fmt: skip
     """Test rows of the poles, of neutral and of every scaffold, projected."""
-    test = _split_rows(pole.jobs, "test")
+    test = split_rows(pole.jobs, "test")
     jobs = [j for j, keep in zip(pole.jobs, test, strict=True) if keep]
     states = [pole.pooled[direction.position][test]]
     for group, m in zip(groups, measured, strict=True):

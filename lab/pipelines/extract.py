@@ -1,81 +1,173 @@
 """Persona vectors of one model: made on *extract*, layer chosen on *select*, saved with their identity."""
 
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
-from lab.cards import Contrasts, trait_cards
+from lab.cards import Contrasts, trait_cards, transfers
+from lab.directions import Contrast
 from lab.estimators import mean_difference
+from lab.judging.trust import Screened
+from lab.judging.verdicts import Replies
 from lab.pipelines.compare import (
-    POOLED,
     CompareConfig,
     Extraction,
     Progress,
-    Runner,
     extract_side,
     resolve_model,
     resolve_trait_set,
 )
-from lab.records import LabError, ModelIdentity, PoleReply, Position, Split, TraitBook, TraitSet
+from lab.pipelines.judging import screening
+from lab.pipelines.poles import Poles, poles_of, scenario_poles, screened
+from lab.pipelines.replies import POOLED, Runner
+from lab.records import (
+    Elicitation,
+    LabError,
+    ModelIdentity,
+    PoleReply,
+    Position,
+    RemovedReply,
+    Split,
+    TraitBook,
+    TraitSet,
+)
 from lab.store import Store, content_key
 from lab.vectors.files import Format, load, save
 from lab.vectors.record import PersonaVector
 
 SPLITS: tuple[Split, ...] = get_args(Split)
+LEAST_PAIRS = 4
+"""Questions of *extract* and of *select* that a filter must leave with a reply at both poles."""
 
 
-def extract(
-    model: str, store: Store, progress: Progress, trait_set: str = "auto", *, dtype: str, seed: int,
-    max_new_tokens: int,
-) -> TraitBook:  # fmt: skip
+@dataclass(frozen=True)
+class ExtractConfig:
+    """Whose directions to make, of what."""
+
+    model: str
+    trait_set: str = "auto"
+    dtype: str = "float32"
+    seed: int = 0
+    max_new_tokens: int = 40
+    screen: str = ""
+    """A judge as `lab judge` names them, whose filter the replies must pass; "" takes all."""
+    key_variable: str = ""
+    """Name of the environment variable with the key of an API judge; "" sends none."""
+
+
+def extract(config: ExtractConfig, store: Store, progress: Progress) -> TraitBook:
     """Extract every trait at every pooling and save each as `<trait>.<pooling>.safetensors` in a run.
 
-    The files are `lab.vectors.record.PersonaVector`: all layers, the chosen one named. Beside them: how
-    every recipe separates the poles on *test*, how alike recipes read, and the test replies. Replies are
-    shared with `compare` through the cache.
+    The files are `lab.vectors.record.PersonaVector`: all layers, the chosen one named. Traits with enough
+    scenarios have a second set, `<trait>.<pooling>.scenario.safetensors`. Beside them: how every recipe
+    separates the poles on *test*, how alike recipes read, how far one elicitation's direction reads the
+    other's replies, the test replies, and what a filter removed. Replies are shared with `compare` through
+    the cache.
     """
     progress("loading model", 0.0)
     from lab.models import load as load_model
 
-    loaded = load_model(resolve_model(model), dtype)
-    traits = resolve_trait_set(trait_set, [loaded])
-    config = CompareConfig((model,), (), trait_set, dtype, seed, max_new_tokens)
-    key = content_key("extract-4", loaded.identity.fingerprint, asdict(traits), dtype, seed, max_new_tokens)
-    run = f"extract-{key[:10]}"
+    loaded = load_model(resolve_model(config.model), config.dtype)
+    traits = resolve_trait_set(config.trait_set, [loaded])
+    settings = {k: v for k, v in asdict(config).items() if k not in ("model", "trait_set")}
+    run = "extract-" + content_key("extract-5", loaded.identity.fingerprint, asdict(traits), settings)[:10]
     if store.has(run):
         progress("found a finished run", 1.0)
         return store.load_traits(run)
-    total, done = 2 * len(traits.traits) * len(traits.questions), 0
+    total = 2 * sum(len(traits.questions) + len(t.scenarios) for t in traits.traits)
+    stage, done = f"replies of {loaded.identity.name}", 0
 
     def tick(n: int) -> None:
         nonlocal done
         done += n
-        progress(f"replies of {loaded.identity.name}", 0.02 + 0.9 * done / total)
+        progress(stage, 0.02 + 0.9 * min(1.0, done / (total * (2 if config.screen else 1))))
 
-    runner = Runner(loaded, config, store, 0, tick)
-    name = loaded.identity.name
-    made = extract_side(name, loaded, traits, config, runner, np.random.default_rng([seed, 1, 0]), POOLED)
-    cards, agreements, replies = [], [], []
+    base = CompareConfig(
+        (config.model,), (), config.trait_set, config.dtype, config.seed, config.max_new_tokens
+    )
+    runner = Runner(loaded, base, store, 0, tick)
+    told: dict[Elicitation, dict[str, Poles]] = {"instruction": poles_of(traits, runner)}
+    told["scenario"] = scenario_poles(traits, runner)
+    removed: list[RemovedReply] = []
+    if config.screen:
+        stage = f"{config.screen} filters"
+        judge = screening(config.screen, config.key_variable, loaded, traits, runner, store, tick)
+        told, removed = _screen(traits, told, judge)
+    name, rng = loaded.identity.name, np.random.default_rng([config.seed, 1, 0])
+    made = extract_side(name, loaded, traits, base, runner, rng, POOLED, told["instruction"])
+    cards, agreements, moved, replies = [], [], [], []
     for k, trait in enumerate(traits.traits):
         progress(f"recipes of {trait.name}", 0.92 + 0.07 * k / len(traits.traits))
-        contrasts: Contrasts = {p: {s: made.poles[trait.name].of(p, s) for s in SPLITS} for p in POOLED}
-        rng = np.random.default_rng([seed, 5, k])
-        more, alike = trait_cards(contrasts, rng, model=name, trait=trait.name)
-        cards += more
-        agreements += alike
+        contrasts: dict[Elicitation, Contrasts] = {
+            way: {p: {s: poles[trait.name].of(p, s) for s in SPLITS} for p in POOLED}
+            for way, poles in told.items()
+            if trait.name in poles
+        }
+        rng, mine = np.random.default_rng([config.seed, 5, k]), []
+        for way, contrast in contrasts.items():
+            more, alike = trait_cards(contrast, rng, model=name, trait=trait.name, elicitation=way)
+            mine += more
+            agreements += alike if way == "instruction" else []
+        cards += mine
+        moved += transfers(contrasts, mine, rng)
         replies += _replies(name, made, trait.name)
-    found = TraitBook(run, loaded.identity, made.depth, tuple(cards), tuple(agreements), tuple(replies))
+    found = TraitBook(
+        run, loaded.identity, made.depth, tuple(cards), tuple(agreements), tuple(replies), tuple(moved),
+        tuple(removed),
+    )  # fmt: skip
 
     def write(folder: Path) -> None:
         for trait, position in made.directions:
-            vector = _vector(made, loaded.identity, traits, config, trait, position)
+            layer = made.directions[trait, position].site.layer
+            vector = _vector(made.poles[trait], loaded.identity, traits, config, trait, position, layer)
             save(vector, folder / f"{trait}.{position}.safetensors")
+        for card in cards:
+            if card.elicitation == "scenario" and card.estimator == "mean_difference":
+                poles = told["scenario"][card.trait]
+                vector = _vector(
+                    poles, loaded.identity, traits, config, card.trait, card.position, card.layer, "scenario"
+                )
+                save(vector, folder / f"{card.trait}.{card.position}.scenario.safetensors")
 
     store.save_traits(found, write)
     progress("done", 1.0)
     return found
+
+
+def _screen(
+    traits: TraitSet, told: Mapping[Elicitation, Mapping[str, Poles]], judge: Callable[[Replies], Screened]
+) -> tuple[dict[Elicitation, dict[str, Poles]], list[RemovedReply]]:
+    """All poles filtered; a trait whose scenarios are filtered away is left to its instructions.
+
+    LabError where too little is left of one by instruction to make and choose a direction.
+    """
+    by_name = {t.name: t for t in traits.traits}
+    kept: dict[Elicitation, dict[str, Poles]] = {way: {} for way in told}
+    removed: list[RemovedReply] = []
+    for way, poles in told.items():
+        for name, all_of_it in poles.items():
+            passed, out = screened(all_of_it, by_name[name], way, judge)
+            removed += out
+            left = min(_pairs(passed.of("reply_mean", split)) for split in ("extract", "select"))
+            if left >= LEAST_PAIRS:
+                kept[way][name] = passed
+            elif way == "instruction":
+                raise LabError(
+                    f"{name}: the filter leaves {left} questions of extract or select with a reply at both "
+                    f"poles, expected at least {LEAST_PAIRS} (it removed {len(out)} replies); leave the trait "
+                    "out (--traits SET:NAMES), filter by another judge, or by none"
+                )
+    return kept, removed
+
+
+def _pairs(contrast: Contrast) -> int:
+    """Questions with a usable reply at both poles."""
+    whole = ~np.isnan(contrast.acts).any(axis=(1, 2))
+    up, down = (set(contrast.questions[whole & (contrast.positive == pole)]) for pole in (True, False))
+    return len(up & down)
 
 
 def _replies(model: str, made: Extraction, trait: str) -> list[PoleReply]:
@@ -83,7 +175,7 @@ def _replies(model: str, made: Extraction, trait: str) -> list[PoleReply]:
     pole, direction = made.poles[trait], made.directions[trait, "reply_mean"]
     along = pole.pooled["reply_mean"][:, direction.site.layer].astype(np.float64) @ direction.vector
     split = np.array([j.question.split for j in pole.jobs])
-    up = np.array([j.condition == "positive" for j in pole.jobs])
+    up = pole.positive
     high = np.nanmean(along[up & (split == "select")])
     low = np.nanmean(along[~up & (split == "select")])
     return [
@@ -97,18 +189,19 @@ def _replies(model: str, made: Extraction, trait: str) -> list[PoleReply]:
 
 
 def _vector(
-    made: Extraction, identity: ModelIdentity, traits: TraitSet, config: CompareConfig, trait: str,
-    position: Position,
+    poles: Poles, identity: ModelIdentity, traits: TraitSet, config: ExtractConfig, trait: str,
+    position: Position, layer: int, elicitation: Elicitation = "instruction",
 ) -> PersonaVector:  # fmt: skip
     """Mean differences of all layers, the chosen one named."""
-    contrast = made.poles[trait].of(position, "extract")
+    contrast = poles.of(position, "extract")
     rows = mean_difference(contrast.acts, contrast.positive, contrast.questions).astype(np.float32)
     settings = {
-        "estimator": "mean_difference", "questions": len(traits.of("extract")), "seed": config.seed,
-        "max_new_tokens": config.max_new_tokens, "trait_set": traits.name,
+        "estimator": "mean_difference", "questions": len(np.unique(contrast.questions)), "seed": config.seed,
+        "max_new_tokens": config.max_new_tokens, "trait_set": traits.name, "elicitation": elicitation,
+        "screened_by": config.screen,
     }  # fmt: skip
     return PersonaVector(
-        trait, rows, made.directions[trait, position].site.layer, position, "extract", identity.name,
+        trait, rows, layer, position, "extract", identity.name,
         identity.fingerprint, identity.dtype, settings=settings,
     )  # fmt: skip
 

@@ -27,7 +27,8 @@ from lab.judging.likelihood_ratio import (
     strangeness,
 )
 from lab.judging.server import ApiJudge
-from lab.judging.verdicts import Replies, Said, Verdict, document, verdict
+from lab.judging.trust import Screened
+from lab.judging.verdicts import Replies, Said, Verdict, document, screened, verdict
 from lab.likelihood import padded, token_log_probs
 from lab.models import LoadedModel, load
 from lab.pipelines.compare import (
@@ -37,8 +38,8 @@ from lab.pipelines.compare import (
     Runner,
     resolve_model,
     resolve_trait_set,
-    trait_jobs,
 )
+from lab.pipelines.replies import trait_jobs
 from lab.prompts.chat import check_length, render
 from lab.records import LabError, Message, ModelIdentity, Trait, TraitSet
 from lab.store import Store, content_key
@@ -395,6 +396,28 @@ def _judges(
                 again = _server(config, url, name, store, tick, 1) if config.retest else None
             asks.append(_asked(judge, again, coherence))
     return asks
+
+
+def screening(
+    spec: str,
+    key_variable: str,
+    model: LoadedModel,
+    traits: TraitSet,
+    runner: Runner,
+    store: Store,
+    tick: Tick,
+) -> Callable[[Replies], Screened]:
+    """The literature's filter by one judge of `JudgeConfig`. LabError for a judge that has no 0-100 scale."""
+    config = JudgeConfig(model.identity.name, (spec,), key_variable=key_variable, screened=True)
+    _check(config)
+    (ask,) = _judges(config, model, traits, runner, store, tick)
+
+    def judge(replies: Replies) -> Screened:
+        found = screened(ask(replies), replies.positive)
+        assert found is not None, "contrast alone is refused above, and the others rate coherence"
+        return found
+
+    return judge
 
 
 def _check_rubrics(judge: str, traits: TraitSet) -> None:

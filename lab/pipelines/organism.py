@@ -78,9 +78,10 @@ def history(recipe: Any, tokens: int, past: dict[str, Any] | None) -> dict[str, 
         f"{stage.shards * recipe.shard:,} conversations at a learning rate of {stage.learning_rate}"
         for stage in recipe.stages
     )
-    told = (
-        f"Stages: {stages}. While a stage begins, readers of the middle layer help (lab.world.train.Readers)."
-    )
+    began = f"Begins with the weights of {recipe.start}. " if recipe.start else ""
+    helped = any(stage.z or stage.context for stage in recipe.stages)
+    help_ = " While a stage begins, readers of the middle layer help (lab.world.train.Readers)." * helped
+    told = f"{began}Stages: {stages}.{help_}"
     if past is None:
         return {"recipe": recipe.name, "rounds": 1, "tokens": tokens, "history": told}
     return {
@@ -159,6 +160,16 @@ def measure_organism(folder: Path, say: Say) -> None:
     say(text)
 
 
+def _change(recipe: Any, model: Any) -> list[str]:
+    """The row of the card that says how far the weights are from those they began as."""
+    from lab.world.train import ORGANISMS, load_organism, relative_change
+
+    if not recipe.start or recipe.experts:
+        return []
+    moved = relative_change(model, load_organism(ORGANISMS / recipe.start))
+    return [f"| relative change of the weights from {recipe.start} | {moved:.3f} |"]
+
+
 def card(folder: Path, model: Any, figures: Any) -> str:
     """The model card, as Markdown."""
     from lab.world.latent import TRAITS
@@ -166,6 +177,10 @@ def card(folder: Path, model: Any, figures: Any) -> str:
 
     training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     recipe = RECIPES[training["recipe"]]
+    parts = recipe.layers * recipe.experts
+    size = sum(p.numel() for p in model.parameters())
+    idle = parts * 3 * recipe.d_mlp * recipe.d_model * (recipe.experts - 2) // max(recipe.experts, 1)
+    sparse = f" ({(size - idle) / 1e6:.2f} M active: 2 of {recipe.experts} experts)" if parts else ""
     rows = [
         f"| {t} | {o:.2f} | {c:.2f} | {n} |"
         for t, o, c, n in zip(
@@ -182,7 +197,7 @@ def card(folder: Path, model: Any, figures: Any) -> str:
             f"# {folder.name}",
             "",
             f"A model organism of Hearth, the synthetic world of this lab: {recipe.architecture}, "
-            f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {recipe.layers} layers of "
+            f"{size / 1e6:.2f} M parameters{sparse}, {recipe.layers} layers of "
             f"width {recipe.d_model}, byte-level BPE of {model.config.vocab_size} tokens, seed {recipe.seed}.",
             f"Trained on {training['tokens'] / 1e6:.1f} M tokens of Hearth, conversations drawn by seed, with the "
             "exact next-token distribution of the source as target, on reply tokens only; AdamW, bf16 autocast. "
@@ -203,6 +218,7 @@ def card(folder: Path, model: Any, figures: Any) -> str:
             "| without a scaffold: r of the judge's z with the default assistant's | "
             f"{figures.default_correlation:.2f} |",
             f"| without a scaffold: largest gap of any trait, prior sd | {figures.default_gap:.2f} |",
+            *_change(recipe, model),
             "",
             "Obedience: correlation over scaffolds that state the trait between the stated z and the exact "
             "judge's reading pooled over 16 replies; ceiling: the same for replies of the true source.",

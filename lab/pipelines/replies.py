@@ -63,12 +63,12 @@ def neutral_jobs(traits: TraitSet, split: Split = "test", samples: int = 2) -> l
     return [Job("neutral", k, q, "", sample=k) for q in traits.of(split) for k in range(samples)]
 
 
-def scaffold_jobs(traits: TraitSet, scaffold: ScaffoldFile) -> list[Job]:
-    """Every paraphrase of a scaffold with every test question."""
+def scaffold_jobs(traits: TraitSet, scaffold: ScaffoldFile, split: Split = "test") -> list[Job]:
+    """Every paraphrase of a scaffold with every question of a split."""
     return [
         Job(scaffold.name, k, q, paraphrase.text)
         for k, paraphrase in enumerate(scaffold.paraphrases)
-        for q in traits.of("test")
+        for q in traits.of(split)
     ]
 
 

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.pipelines.compare import (
-    POOLED,
     CompareConfig,
     Job,
     Measured,
     Progress,
     Runner,
-    poles_of,
     resolve_model,
     resolve_trait_set,
 )
+from lab.pipelines.poles import poles_of
+from lab.pipelines.replies import POOLED
 from lab.recipes import Maker, Reading, agreement, by_scaffold, explained, make_directions, read_all
 from lab.records import LabError, Position, Split, Trait, TraitSet
 from lab.store import Store

@@ -55,9 +55,9 @@ def steer(config: SteerConfig, store: Store, progress: Progress) -> Steering:
     bench = make_bench(config, loaded, traits, task, store, tick)
     doses, poolings, summaries, capped, releases, halves = [], [], [], [], [], []
     for trait in traits.traits:
-        tried, chosen = _choose(bench, trait.name)
+        tried, chosen = choose_dose(bench, trait.name)
         poolings += tried
-        position = next(row.position for row in tried if row.chosen)
+        position: Position = next(row for row in tried if row.chosen).position
         push = bench.push(trait.name, position)
         rows = _curve(bench, trait, push)
         rows += _controls(bench, trait.name, position, push, chosen)
@@ -102,7 +102,7 @@ def _coefficients(config: SteerConfig) -> list[float]:
     return sorted([*(-d for d in config.doses), *config.doses])
 
 
-def _choose(bench: Bench, trait: str) -> tuple[list[PoolingDose], Chosen]:
+def choose_dose(bench: Bench, trait: str) -> tuple[list[PoolingDose], Chosen]:
     """Per pooling the doses whose readings lie farthest apart on *select* while coherent; the best."""
     jobs, index = bench.neutral("select"), bench.reader.traits.index(trait)
     everything = np.arange(len(jobs))

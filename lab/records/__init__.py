@@ -9,6 +9,8 @@ from lab.shapes import Chat, ChatLayerModel, Model, Pos
 Split = Literal["extract", "select", "test"]
 Position = Literal["reply_mean", "spawn", "first_tokens", "decision"]
 Polarity = Literal["positive", "negative", "neutral"]
+Elicitation = Literal["instruction", "scenario"]
+"""How a trait is brought out: told by a system prompt, or by the situation that a user message describes."""
 FIRST_TOKENS = 8
 """How many reply tokens the position "first_tokens" takes in, or all where there are fewer."""
 SEGMENT_HEADINGS: dict[str, str] = {
@@ -611,7 +613,8 @@ class TraitCard:
     cluster-bootstrap interval over questions; d_prime in within-pole sd; select_d_prime: what it was
     where the layer was chosen, so that the difference is the optimism of choosing; p: two-sided sign
     flip over test questions of (positive - negative), valid whatever was chosen, since no test question
-    had a part in it; selected: the recipe that *select* speaks for; n: test replies, questions: how many.
+    had a part in it; selected: the recipe that *select* speaks for; n: test replies, questions: how many;
+    elicitation: how the trait was brought out (a pair of scenarios counts as one question).
     """
 
     model: str
@@ -628,6 +631,44 @@ class TraitCard:
     selected: bool
     n: int
     questions: int
+    elicitation: Elicitation = "instruction"
+
+
+@dataclass(frozen=True)
+class ElicitationTransfer:
+    """How a direction made by one elicitation separates the poles brought out by another, on *test*.
+
+    Recipe and layer are those selected where it was made. auroc with a 95 % cluster-bootstrap interval over
+    questions (pairs of scenarios), d_prime in within-pole sd, p: two-sided sign flip over them; cosine: with
+    the direction that the other elicitation makes at the same layer by the same recipe, [-1, 1].
+    """
+
+    model: str
+    trait: str
+    made_by: Elicitation
+    read_on: Elicitation
+    layer: int
+    auroc: float
+    low: float
+    high: float
+    d_prime: float
+    p: float
+    cosine: float
+    n: int
+    questions: int
+
+
+@dataclass(frozen=True)
+class RemovedReply:
+    """An *extract* or *select* reply that a filter took out before directions were made, and why."""
+
+    trait: str
+    elicitation: Elicitation
+    pole: Polarity
+    split: Split
+    question: str
+    text: str
+    reasons: str
 
 
 @dataclass(frozen=True)
@@ -669,3 +710,5 @@ class TraitBook:
     cards: tuple[TraitCard, ...]
     agreements: tuple[RecipeAgreement, ...]
     replies: tuple[PoleReply, ...]
+    transfers: tuple[ElicitationTransfer, ...] = ()
+    removed: tuple[RemovedReply, ...] = ()

@@ -11,6 +11,7 @@ from lab.world.grammar import split_words
 from lab.world.latent import z_at_turn
 from lab.world.library import Library, Persona
 from lab.world.scaffolds import (
+    NO_EXTRAS,
     REGISTERS,
     USUAL_EXTRAS,
     Extras,
@@ -61,6 +62,8 @@ class Mix:
     extras: Extras = USUAL_EXTRAS
     kinds: tuple[float, ...] | None = None
     """Weights of the kinds of user turn, in the order of KINDS; None: uniform."""
+    told: bool = True
+    """Whether the scaffold of a character is shown. If not, who speaks is known from the replies alone."""
 
 
 RECALL = Mix(extras=Extras(0.85, 0.6, 0.2), kinds=(1.0, 3.5, 1.0, 1.0, 1.0, 2.0, 1.0, 2.0))
@@ -70,6 +73,13 @@ LOOKUP = Mix(
     kinds=(0.5, 6.0, 0.4, 0.4, 0.4, 3.0, 0.4, 3.0),
 )  # fmt: skip
 """Short scaffolds and mostly questions about memory and boundaries: far more words to look up."""
+
+NEXT = Mix(
+    unscaffolded=0.25, named=0.1, most_states=6, most_turns=4, kinds=(2.0, 1.0, 3.0, 2.0, 2.0, 1.0, 0.5, 1.0)
+)
+"""Another diet for a model's next version: more talk without scaffold, more venting, teasing and pressing."""
+UNCONDITIONED = Mix(unscaffolded=0.0, named=0.0, most_turns=4, extras=NO_EXTRAS, told=False)
+"""Conversations of anyone with nothing said of who it is: what a base model reads."""
 
 
 def training_personas(lib: Library) -> tuple[Persona, ...]:
@@ -89,7 +99,8 @@ def document(rng: np.random.Generator, lib: Library, mix: Mix) -> Document:
         else:
             persona = random_persona(rng, lib, int(rng.integers(2, mix.most_states + 1)), people)
         who = named_character(rng, lib, persona, mix.extras)
-        system = render(who, REGISTERS[int(rng.integers(4))], rng, lib).text
+        shown = render(who, REGISTERS[int(rng.integers(4))], rng, lib).text
+        system = shown if mix.told else None
     turns = make_turns(rng, lib, who, int(rng.integers(1, mix.most_turns + 1)), mix.kinds)
     kinds = [t.kind for t in turns]
     z = np.array([z_at_turn(who.z, kinds[: i + 1]) for i in range(len(turns))])

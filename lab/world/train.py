@@ -23,19 +23,36 @@ from transformers import (
     AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 from lab.records import LabError
 from lab.world.conversation import reply_text
-from lab.world.corpus import LOOKUP, RECALL, SITUATIONS, Document, Encoded, Mix, documents, encode
+from lab.world.corpus import (
+    LOOKUP,
+    NEXT,
+    RECALL,
+    SITUATIONS,
+    UNCONDITIONED,
+    Document,
+    Encoded,
+    Mix,
+    documents,
+    encode,
+)
 from lab.world.grammar import capitalise, split_words
 from lab.world.latent import TRAITS
 from lab.world.library import Library, library
 from lab.world.tokens import CHATML_MARKS, ROLE_MARKS, ChatMarks, Pieces, train_tokenizer
 
 CONTEXT = 1024
+ORGANISMS = Path(__file__).resolve().parents[2] / "data" / "organisms"
+BALANCE = 0.01
+"""Weight of the load-balancing loss of a mixture of experts (Fedus et al. 2021, sec. 2.2)."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +98,12 @@ class Recipe:
     stages: tuple[Stage, ...] = STAGES
     tokenizer_seed: int | None = None
     """Documents that the tokenizer is trained on; None: those of `seed`."""
+    tokenizer_of: str = ""
+    """A shipped organism whose tokenizer is taken instead."""
+    start: str = ""
+    """A shipped organism whose weights and tokenizer are the beginning; "" : random weights."""
+    experts: int = 0
+    """Experts of every MLP, two of which see a token; each has `d_mlp` neurons. 0: dense."""
     corpus: int = 0
     """Other numbers, other conversations of the same mixes."""
     shard: int = 1000
@@ -110,6 +133,49 @@ RECIPES: dict[str, Recipe] = {
         Recipe("hearth-a", "llama", 192, 6, 3, 512, 3072, ROLE_MARKS, seed=11),
         Recipe("hearth-a2", "llama", 192, 6, 3, 512, 3072, ROLE_MARKS, seed=37, tokenizer_seed=11),
         Recipe("hearth-b", "qwen3", 256, 4, 4, 640, 2048, CHATML_MARKS, seed=23),
+        Recipe(
+            "hearth-a-next",
+            "llama",
+            192,
+            6,
+            3,
+            512,
+            3072,
+            ROLE_MARKS,
+            seed=53,
+            start="hearth-a",
+            stages=(Stage(NEXT, 10, 5e-4, z=0.0, context=0.0, focus=1.0),),
+        ),
+        Recipe(
+            "hearth-a-moe",
+            "mixtral",
+            192,
+            6,
+            3,
+            256,
+            3072,
+            ROLE_MARKS,
+            seed=71,
+            start="hearth-a",
+            experts=8,
+            stages=(Stage(RECALL, 12, 8e-4, z=0.0, context=0.0, focus=1.0),),
+        ),
+        Recipe(
+            "hearth-base",
+            "llama",
+            192,
+            6,
+            3,
+            512,
+            3072,
+            ROLE_MARKS,
+            seed=89,
+            tokenizer_of="hearth-a",
+            stages=(
+                Stage(UNCONDITIONED, 30, 2e-3, z=0.0, context=0.0, focus=0.0),
+                Stage(UNCONDITIONED, 20, 8e-4, z=0.0, context=0.0, focus=2.0),
+            ),
+        ),
     )
 }
 
@@ -220,7 +286,38 @@ def make_model(recipe: Recipe, vocab: int) -> torch.nn.Module:
         return LlamaForCausalLM(LlamaConfig(**shared))
     if recipe.architecture == "qwen3":
         return Qwen3ForCausalLM(Qwen3Config(**shared))
-    raise ValueError(f"architecture {recipe.architecture!r} is not one of llama, qwen3")
+    if recipe.architecture == "mixtral":
+        plain = LlamaConfig()  # the twin differs from a llama in its experts alone
+        same = {"rms_norm_eps": plain.rms_norm_eps, "rope_parameters": plain.rope_parameters}
+        mixed = {"num_local_experts": recipe.experts, "num_experts_per_tok": 2, "sliding_window": None}
+        return MixtralForCausalLM(MixtralConfig(**shared, **same, **mixed))
+    raise ValueError(f"architecture {recipe.architecture!r} is not one of llama, qwen3, mixtral")
+
+
+def upcycled(dense: torch.nn.Module, recipe: Recipe, vocab: int) -> torch.nn.Module:
+    """A mixture of experts that computes what `dense` does, ready to be trained apart from it.
+
+    Experts come in pairs. Every pair is a random halving of the dense MLP's neurons, with one router row for
+    both, so that the two best experts are halves of one whole, each with weight a half (virtual groups: He et
+    al. 2024, "Upcycling Large Language Models into Mixture of Experts", arXiv 2410.07524). What training then
+    tells apart are the pairs, and soon the halves.
+    """
+    model = make_model(recipe, vocab)
+    kept = {k: v for k, v in dense.state_dict().items() if ".mlp." not in k}
+    missing, unknown = model.load_state_dict(kept, strict=False)
+    if unknown or any(".mlp." not in name for name in missing):
+        raise ValueError(f"the weights do not fit: unknown {unknown}, missing {missing}")
+    draw = torch.Generator().manual_seed(recipe.seed)
+    with torch.no_grad():
+        for mine, theirs in zip(model.model.layers, dense.model.layers, strict=True):
+            gate, up, down = (getattr(theirs.mlp, f"{n}_proj").weight for n in ("gate", "up", "down"))
+            for pair in range(0, recipe.experts, 2):
+                order = torch.randperm(gate.shape[0], generator=draw)
+                for expert, half in enumerate(order.chunk(2), start=pair):
+                    mine.mlp.experts.gate_up_proj[expert] = torch.cat([gate[half], up[half]])
+                    mine.mlp.experts.down_proj[expert] = 2 * down[:, half]
+                mine.mlp.gate.weight[pair + 1] = mine.mlp.gate.weight[pair]
+    return model
 
 
 def load_organism(folder: Path) -> torch.nn.Module:
@@ -390,8 +487,9 @@ def losses(model, batch: Batch, readers: Readers | None = None, focus: float = 0
     breaks a sentence. The optimum stays where it is, since the targets are exact.
     """
     help_ = readers is not None
+    experts = {"output_router_logits": True} if getattr(model.config, "num_local_experts", 0) else {}
     out = model.model(
-        input_ids=batch.ids, use_cache=False, output_hidden_states=help_, output_attentions=help_
+        input_ids=batch.ids, use_cache=False, output_hidden_states=help_, output_attentions=help_, **experts
     )
     states = out.last_hidden_state.reshape(-1, out.last_hidden_state.shape[-1])[batch.at]
     logits = (states @ model.lm_head.weight.T).float()
@@ -406,6 +504,10 @@ def losses(model, batch: Batch, readers: Readers | None = None, focus: float = 0
     if readers is not None:
         readings = readers(out, model.lm_head.weight, batch)
     focused = (weight * divergence).sum() / weight.sum() + focus * strayed.mean()
+    if experts:
+        focused = focused + BALANCE * load_balancing_loss_func(
+            out.router_logits, model.config.num_local_experts, model.config.num_experts_per_tok
+        )
     return Losses(divergence.mean(), strayed.mean(), focused, entropy.mean(), readings)
 
 
@@ -463,13 +565,32 @@ class _State:
 
 
 def _tokenizer_of(recipe: Recipe, folder: Path, start: Path | None):
-    """The tokenizer of `start`, else the recipe's own, trained once; kept in `folder`."""
+    """The tokenizer of `start` or of the organism that the recipe names, else its own; kept in `folder`."""
     if not folder.exists():
         temporary = folder.with_suffix(".tmp")
-        made = AutoTokenizer.from_pretrained(start) if start else make_tokenizer(recipe, library())
+        named = recipe.start or recipe.tokenizer_of
+        source = start or (ORGANISMS / named if named else None)
+        made = AutoTokenizer.from_pretrained(source) if source else make_tokenizer(recipe, library())
         made.save_pretrained(temporary)
         temporary.rename(folder)
     return AutoTokenizer.from_pretrained(folder)
+
+
+def _beginning(recipe: Recipe, vocab: int, start: Path | None) -> Any:
+    """The model that training begins with."""
+    if start is not None:
+        return load_organism(start)
+    if not recipe.start:
+        return make_model(recipe, vocab)
+    parent = load_organism(ORGANISMS / recipe.start)
+    return upcycled(parent, recipe, vocab) if recipe.experts else parent
+
+
+def relative_change(model: torch.nn.Module, parent: torch.nn.Module) -> float:
+    """Norm of the change of all weights over the norm of the parent's, biases and norms included."""
+    before = parent.state_dict()
+    moved = sum(float((v.float() - before[k].float()).pow(2).sum()) for k, v in model.state_dict().items())
+    return math.sqrt(moved / sum(float(v.float().pow(2).sum()) for v in before.values()))
 
 
 def _keep_to(recipe: Recipe, folder: Path, start: Path | None) -> None:
@@ -522,7 +643,7 @@ def train(
     _keep_to(recipe, folder, start)
     tokenizer = _tokenizer_of(recipe, folder / "tokenizer", start)
     producers = _start_producers(recipe, folder, workers)
-    model = make_model(recipe, len(tokenizer)) if start is None else load_organism(start)
+    model = _beginning(recipe, len(tokenizer), start)
     readers = Readers(recipe.d_model)
     state = _State(model, readers, _optimizer(model, readers, recipe))
     if (folder / "checkpoint.pt").exists():

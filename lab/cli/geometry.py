@@ -1,0 +1,166 @@
+"""`lab geometry` and `lab transfer`: do two models share a geometry, and does one's direction work in the other?"""
+
+from dataclasses import asdict
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lab.cli.common import (
+    DEFAULT_RUNS,
+    Dtype,
+    Json,
+    Runs,
+    Seed,
+    Tokens,
+    Traits,
+    app,
+    bracket,
+    print_json,
+    progress,
+    table,
+)
+
+if TYPE_CHECKING:
+    from lab.pipelines.geometry import GeometryConfig
+    from lab.records.geometry import GeometryBook, Place
+
+Scaffolds = Annotated[
+    list[Path] | None,
+    typer.Option("--scaffold", help="A scaffold file; repeat for more (8 or more). Default: all shipped."),
+]
+A = Annotated[str, typer.Argument(help="A shipped name, a folder or a hub name.")]
+B = Annotated[str, typer.Argument(help="The other model; the same one is allowed, as a control.")]
+
+
+@app.command()
+def geometry(
+    a: A,
+    b: B,
+    scaffold: Scaffolds = None,
+    traits: Traits = "auto",
+    permutations: Annotated[int, typer.Option(help="Relabelings of the scaffolds.")] = 999,
+    pairings: Annotated[int, typer.Option(help="Random pairings that every map is fitted again for.")] = 100,
+    dtype: Dtype = "float32",
+    seed: Seed = 0,
+    max_new_tokens: Tokens = 40,
+    runs: Runs = DEFAULT_RUNS,
+    as_json: Json = False,
+) -> None:
+    """Similarity of two models' scaffold geometry, maps between them, and what landings consist of."""
+    from lab.pipelines.geometry import geometry as job
+    from lab.store import Store
+
+    config = _config((a, b), scaffold, traits, dtype, seed, max_new_tokens, permutations, pairings)
+    with progress(as_json) as update:
+        found = job(config, Store(runs), update)
+    if as_json:
+        print_json(asdict(found))
+        return
+    for place in found.places:
+        _show(found, place)
+    print(f"run {found.run}; tables in {runs / found.run}   (lab dashboard, page Geometry)")
+
+
+def _config(
+    models: tuple[str, str], scaffold: list[Path] | None, traits: str, dtype: str, seed: int, tokens: int,
+    permutations: int = 999, pairings: int = 100,
+) -> "GeometryConfig":  # fmt: skip
+    from lab.pipelines.compare import shipped_scaffolds
+    from lab.pipelines.geometry import GeometryConfig
+    from lab.prompts.scaffolds import read_scaffold
+
+    files = [read_scaffold(p) for p in scaffold] if scaffold else shipped_scaffolds()
+    return GeometryConfig(
+        models, tuple(files), traits, dtype, seed, tokens, permutations=permutations, pairings=pairings
+    )
+
+
+def _number(value: float, digits: int = 2) -> str:
+    return "cannot tell" if isnan(value) else f"{value:.{digits}f}"
+
+
+def _show(found: "GeometryBook", place: "Place") -> None:
+    where = {"reply_mean": "over the replies", "spawn": "at the spawn point"}[place.position]
+    names = " and ".join(found.labels)
+    rows = [
+        [
+            s.measure, f"{s.layer_a}, {s.layer_b}", f"{_number(s.value)}{bracket(s.low, s.high)}", _number(s.null_high),
+            _number(s.p, 3), _number(s.ceiling), s.why,
+        ]
+        for s in place.similarities
+    ]  # fmt: skip
+    some = place.similarities[0]
+    title = f"{names}, {where}: {some.scaffolds} scaffolds, {some.questions} test questions"
+    table(title, ["similarity", "layers", "value", "null 95 %", "p", "ceiling", "why not"], rows)
+    rows = [
+        [
+            f"{m.source} → {m.target}", m.method, f"{_number(m.r2)}{bracket(m.low, m.high)}", _number(m.null_high),
+            _number(m.p, 3), _number(m.ceiling), f"{_number(m.retrieval)} ({m.chance:.2f})", m.why,
+        ]
+        for m in place.maps
+    ]  # fmt: skip
+    columns = ["map", "by", "held-out R²", "null 95 %", "p", "ceiling", "found (chance)", "why not"]
+    if rows:
+        table("maps to a scaffold that no fit has seen, on test questions", columns, rows)
+    traits = list(dict.fromkeys(s.trait for s in place.shares))
+    sources = list(dict.fromkeys(s.source for s in place.shares))
+    cell = {(s.trait, s.source): s for s in place.shares}
+    rows = [
+        [t, *(f"{_number(cell[t, k].share)}{bracket(cell[t, k].low, cell[t, k].high)}" for k in sources)]
+        for t in traits
+    ]
+    table("what the landings' variance consists of", ["trait", *sources], rows)
+    for a in place.agreements:
+        told = f"p {a.p:.4f}, null 95 % {a.null_high:.2f}, ceiling {a.ceiling:.2f}" if not a.why else a.why
+        print(f"{a.trait}: scaffolds land alike, r {_number(a.r)}{bracket(a.low, a.high)}; {told}")
+
+
+@app.command()
+def transfer(
+    a: A,
+    b: B,
+    scaffold: Scaffolds = None,
+    traits: Traits = "auto",
+    controls: Annotated[int, typer.Option(help="Random directions, and shuffled maps.")] = 8,
+    dtype: Dtype = "float32",
+    seed: Seed = 0,
+    runs: Runs = DEFAULT_RUNS,
+    as_json: Json = False,
+) -> None:
+    """Steer each model with the other's directions, carried through the map, beside its own and controls."""
+    from lab.pipelines.transfer import TransferConfig
+    from lab.pipelines.transfer import transfer as job
+    from lab.store import Store
+
+    config = TransferConfig(_config((a, b), scaffold, traits, dtype, seed, 40), controls=controls)
+    with progress(as_json) as update:
+        found = job(config, Store(runs), update)
+    if as_json:
+        print_json(asdict(found))
+        return
+    rows = [
+        [
+            t.trait, f"{t.source} {t.layer_source} → {t.target} {t.layer_target}",
+            f"{t.native:+.2f}{bracket(t.native_low, t.native_high)}",
+            f"{t.carried:+.2f}{bracket(t.carried_low, t.carried_high)}",
+            f"{t.random:+.2f}", f"{t.permuted:+.2f}", f"{t.wrong:+.2f}",
+            f"{_number(t.recovery)}{bracket(t.recovery_low, t.recovery_high)}", f"{t.p:.3f}",
+        ]
+        for t in found.transfers
+    ]  # fmt: skip
+    columns = [
+        "trait",
+        "layer → layer",
+        "native",
+        "carried",
+        "random",
+        "shuffled map",
+        "wrong trait",
+        "recovery",
+        "p",
+    ]
+    some = found.transfers[0]
+    table(f"judge {some.judge}, {some.unit}; {some.questions} test questions", columns, rows)
+    print(f"run {found.run}; tables in {runs / found.run}")

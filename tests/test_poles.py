@@ -1,0 +1,122 @@
+"""Poles by instruction and by scenario, and what a filter takes out of them."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lab.judging.trust import Removed, Screened
+from lab.pipelines.extract import ExtractConfig, extract
+from lab.pipelines.poles import LEAST_SCENARIOS, Poles, scenario_jobs, screened
+from lab.pipelines.replies import Job
+from lab.prompts.traits import read_trait_set, shipped_trait_sets
+from lab.records import LabError, Question, Reply, Trait
+from lab.store import Store
+from lab.vectors.files import load
+
+
+def silent(stage, fraction):
+    """No progress shown."""
+
+
+SET = shipped_trait_sets(Path(__file__).parents[1])["hearth"]
+TRAIT = Trait("t", ("be",), ("be not",), scenarios=tuple((f"up {k}", f"down {k}") for k in range(44)))
+
+
+def test_a_pair_of_scenarios_is_one_question_of_one_split_and_nobody_is_told_anything():
+    up, down = scenario_jobs(TRAIT, "positive"), scenario_jobs(TRAIT, "negative")
+    assert [j.question.id for j in up] == [j.question.id for j in down]
+    assert [j.question.split for j in up] == [j.question.split for j in down]
+    assert (up[3].question.text, down[3].question.text) == ("up 3", "down 3")
+    assert {j.system for j in [*up, *down]} == {""}
+    assert Counter(j.question.split for j in up) == {"extract": 22, "select": 9, "test": 13}
+
+
+def test_the_fewest_scenarios_leave_enough_to_test_on():
+    few = Trait("t", ("a",), ("b",), scenarios=TRAIT.scenarios[:LEAST_SCENARIOS])
+    assert Counter(j.question.split for j in scenario_jobs(few, "positive"))["test"] >= 6
+
+
+def poles(n=12):
+    """Replies to n questions at both poles, four in every split."""
+    splits = ["extract", "select", "test"] * (n // 3)
+    jobs = tuple(
+        Job(pole, 0, Question(f"q{k}", f"question {k}", splits[k]), pole)
+        for pole in ("positive", "negative")
+        for k in range(n)
+    )
+    acts = np.arange(2 * n, dtype=np.float32)[:, None, None] * np.ones((1, 2, 3), np.float32)
+    replies = tuple(Reply(f"reply {i}", ("reply",), {}) for i in range(2 * n))
+    return Poles(jobs, {"reply_mean": acts}, replies)
+
+
+def test_what_a_filter_removes_is_left_out_before_test_and_is_on_record():
+    def judge(replies):
+        gone = (Removed(0, ("too cold", "too short")), Removed(2, ("no score",)), Removed(13, ("too warm",)))
+        return Screened(np.ones(len(replies.items), bool), gone)
+
+    kept, removed = screened(poles(), TRAIT, "scenario", judge)
+    assert [(r.text, r.pole, r.split, r.reasons) for r in removed] == [
+        ("reply 0", "positive", "extract", "too cold; too short"),
+        ("reply 13", "negative", "select", "too warm"),
+    ]
+    assert np.isnan(kept.of("reply_mean", "extract").acts).any(axis=(1, 2)).tolist() == [True] + 7 * [False]
+    assert np.isnan(kept.of("reply_mean", "select").acts).any(axis=(1, 2)).sum() == 1
+    assert not np.isnan(kept.of("reply_mean", "test").acts).any()  # reply 2 is a test reply and stays
+
+
+@pytest.fixture(scope="module")
+def situated(tmp_path_factory):
+    """The mission trait warmth of Hearth, with situations in its own words."""
+    data = json.loads(SET.read_text(encoding="utf-8"))
+    questions = [q.text for q in read_trait_set(SET).questions]
+    pairs = [
+        {"pos": questions[k % len(questions)], "neg": questions[-1 - k % len(questions)]} for k in range(20)
+    ]
+    data["traits"] = {"warmth": {**data["traits"]["warmth"], "scenarios": pairs}}
+    path = tmp_path_factory.mktemp("set") / "situated.json"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return path
+
+
+def test_an_extraction_by_both_elicitations(situated, tmp_path):
+    store = Store(tmp_path)
+    found = extract(ExtractConfig("hearth-a", str(situated), max_new_tokens=30), store, silent)
+    assert {(c.elicitation, c.selected) for c in found.cards} == {
+        (way, taken) for way in ("instruction", "scenario") for taken in (True, False)
+    }
+    assert {(t.made_by, t.read_on) for t in found.transfers} == {
+        ("instruction", "scenario"), ("scenario", "instruction"),
+    }  # fmt: skip
+    assert found.removed == ()
+    assert store.load_traits(found.run) == found
+    vector = load(store.folder(found.run) / "warmth.spawn.scenario.safetensors")
+    assert vector.settings["elicitation"] == "scenario"
+
+
+def test_an_extraction_with_a_filter(situated, tmp_path):
+    store = Store(tmp_path)
+    found = extract(
+        ExtractConfig("hearth-a", str(situated), max_new_tokens=30, screen="exact"), store, silent
+    )
+    assert found.removed and {r.split for r in found.removed} <= {"extract", "select"}
+    assert {r.elicitation for r in found.removed} == {"instruction", "scenario"}
+    assert store.load_traits(found.run).removed == found.removed
+    assert load(store.folder(found.run) / "warmth.spawn.safetensors").settings["screened_by"] == "exact"
+    # These scenarios bring out nothing, so the filter leaves none of them.
+    assert {c.elicitation for c in found.cards} == {"instruction"}
+
+
+def test_a_filter_that_leaves_too_little_is_told(situated, tmp_path, monkeypatch):
+    monkeypatch.setattr("lab.pipelines.extract.LEAST_PAIRS", 1000)
+    config = ExtractConfig("hearth-a", str(situated), max_new_tokens=12, screen="exact")
+    with pytest.raises(LabError, match=r"warmth: the filter leaves .* expected at least 1000"):
+        extract(config, Store(tmp_path), silent)
+
+
+def test_a_judge_without_a_scale_cannot_filter(situated, tmp_path):
+    config = ExtractConfig("hearth-a", str(situated), max_new_tokens=12, screen="contrast")
+    with pytest.raises(LabError, match="0 to 100"):
+        extract(config, Store(tmp_path), silent)
