@@ -13,6 +13,7 @@ st.set_page_config(page_title="Persona lab", layout="wide")
 st.navigation(
     [
         st.Page("views/compare.py", title="Compare", default=True),
+        st.Page("views/geometry.py", title="Geometry"),
         st.Page("views/traits.py", title="Traits"),
         st.Page("views/personas.py", title="Persona map"),
         st.Page("views/steer.py", title="Steer"),

@@ -62,13 +62,13 @@ def test_organism_recalls_its_memory_and_keeps_its_boundaries(name):
 
 def test_the_base_talks_as_in_hearth_but_follows_no_scaffold():
     """It never met one: without a scaffold it parses, with one its replies say nothing of what that states."""
-    from lab.world.evaluate import TRAITS, answers, cases, obedience
+    from lab.world.evaluate import answers, cases, obedience
     from lab.world.library import library
 
     items = cases(library(), 31, 24, 4)
     model, tokenizer = organism(BASE)
     found = obedience(library(), items, answers(model, tokenizer, items, 0))
-    assert abs(found.correlation[: len(TRAITS)]).mean() < 0.35
+    assert abs(found.correlation).mean() < 0.45
     bare = [replace(item, system=None) for item in items]
     assert obedience(library(), bare, answers(model, tokenizer, bare, 0)).coherence > 0.9
 

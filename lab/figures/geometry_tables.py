@@ -1,0 +1,99 @@
+"""The numbers behind the pictures of a geometry run, one row per record; user text as it is."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import pandas as pd
+
+from lab.figures import lookup
+from lab.figures.dissimilarities import matrices
+from lab.figures.geometry import positions, scaffolds, similarity_of, traits
+from lab.figures.shared import agreement_of, shared_of
+from lab.records import Position
+from lab.records.geometry import GeometryBook, PlacedLanding
+from lab.records.maps import LandingAgreement, MapScore, Share, SharedPoint
+from lab.records.similarity import Dissimilarity, GridCell, Similarity
+
+
+def _table(records: Sequence[object], kind: type) -> pd.DataFrame:
+    columns = list(kind.__dataclass_fields__)
+    return pd.DataFrame([asdict(x) for x in records], columns=columns)  # type: ignore[call-overload]
+
+
+def similarities(book: GeometryBook) -> pd.DataFrame:
+    """One row per place and measure: value, null, ceiling and why not."""
+    rows = [(p, s) for p in positions(book) for s in book.at(p).similarities]
+    table = _table([s for _, s in rows], Similarity)
+    table.insert(0, "position", pd.Series([p for p, _ in rows], dtype=object))
+    return table
+
+
+def grid(book: GeometryBook, position: Position, measure: str) -> pd.DataFrame:
+    """One row per pair of layers, with the null of the largest cell and whether the pair was chosen."""
+    s = similarity_of(book, position, measure)
+    table = _table([c for c in book.at(position).cells if c.measure == measure], GridCell)
+    table["max_high"] = s.max_high
+    table["chosen"] = (table["layer_a"] == s.layer_a) & (table["layer_b"] == s.layer_b)
+    return table
+
+
+def dissimilarities(book: GeometryBook, position: Position, measure: str | None = None) -> pd.DataFrame:
+    """One row per pair of scaffolds: distance and rank in A and in B, and rank in A − rank in B."""
+    s, a, b = matrices(book, position, measure)
+    pair = ["scaffold_a", "scaffold_b"]
+    left, right = (_table(x, Dissimilarity).set_index(pair)[["value", "rank"]] for x in (a, b))
+    both = left.add_prefix(f"{s.model_a}: ").join(right.add_prefix(f"{s.model_b}: "), how="outer")
+    both["rank difference"] = left["rank"] - right["rank"]
+    return both.reset_index()
+
+
+def maps(book: GeometryBook, position: Position) -> pd.DataFrame:
+    """One row per method and direction."""
+    return _table(book.at(position).maps, MapScore)
+
+
+def shared(book: GeometryBook, position: Position, source: str) -> pd.DataFrame:
+    """One row per landing in the plane of the other model; `carried` are those of `source`."""
+    found, _ = shared_of(book, position, source)
+    table = _table(found.points if found else (), SharedPoint)
+    table["carried"] = table["model"] == source
+    return table
+
+
+def shares(book: GeometryBook, position: Position) -> pd.DataFrame:
+    """One row per trait and source of variance."""
+    return _table(book.at(position).shares, Share)
+
+
+def agreements(book: GeometryBook, position: Position) -> pd.DataFrame:
+    """One row per trait."""
+    return _table(book.at(position).agreements, LandingAgreement)
+
+
+def landings(book: GeometryBook, position: Position, trait: str) -> pd.DataFrame:
+    """One row per scaffold: L in each model, and what agreement says of the trait."""
+    found = agreement_of(book, position, trait)
+    rows = [_row(book, position, trait, s) for s in scaffolds(book)]
+    said = {
+        f: getattr(found, f) if found else None
+        for f in ("r", "low", "high", "p", "null_high", "ceiling", "why")
+    }
+    return pd.DataFrame([{**row, **said} for row in rows])
+
+
+def scaffold(book: GeometryBook, position: Position, name: str) -> pd.DataFrame:
+    """One row per trait: where one scaffold lands in each model. LabError for another scaffold."""
+    lookup.require(name, scaffolds(book), "scaffold")
+    return pd.DataFrame([_row(book, position, trait, name) for trait in traits(book)])
+
+
+def _row(book: GeometryBook, position: Position, trait: str, name: str) -> dict[str, object]:
+    mine: list[PlacedLanding] = [
+        x for x in book.landings if (x.position, x.trait, x.scaffold) == (position, trait, name)
+    ]
+    values = {x.model: x.L for x in mine}
+    row: dict[str, object] = {"scaffold": name, "trait": trait}
+    for label in book.labels[:2]:
+        row[f"L in {label}"] = values.get(label, float("nan"))
+    a, b = (values.get(label, float("nan")) for label in book.labels[:2])
+    return {**row, "A − B": a - b}
