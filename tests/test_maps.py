@@ -14,7 +14,6 @@ from lab.geometry.fits import (
     Cells,
     centred,
     procrustes,
-    relative,
     ridge,
     ridge_by_scaffold,
 )
@@ -28,6 +27,7 @@ from lab.geometry.maps import (
     map_scores,
     shared_map,
 )
+from lab.geometry.relative import relative
 from lab.records import LabError
 from lab.records.geometry import StateGrid
 
@@ -210,7 +210,7 @@ def test_one_massive_dimension_neither_makes_nor_hides_agreement():
 
 def slow(sets, order, predict):
     """Held-out R² and retrieval by the letter: refit by `predict(x, y, new)` for each scaffold."""
-    data = cells(*sets, (0, 0))
+    data = cells(sets[0], sets[1], (0, 0))
     x, y, x_test, y_test = (side.mean(axis=1) for side in (data.x, data.y, data.x_test, data.y_test))
     y, y_test = y[order], y_test[order]
     residual = total = hits = 0.0

@@ -123,7 +123,8 @@ def transfer(
     b: B,
     scaffold: Scaffolds = None,
     traits: Traits = "auto",
-    controls: Annotated[int, typer.Option(help="Random directions, and shuffled maps.")] = 8,
+    controls: Annotated[int, typer.Option(help="Random directions.")] = 8,
+    shuffled: Annotated[int, typer.Option(help="Maps fitted on shuffled pairings of the scaffolds.")] = 20,
     dtype: Dtype = "float32",
     seed: Seed = 0,
     runs: Runs = DEFAULT_RUNS,
@@ -134,7 +135,9 @@ def transfer(
     from lab.pipelines.transfer import transfer as job
     from lab.store import Store
 
-    config = TransferConfig(_config((a, b), scaffold, traits, dtype, seed, 40), controls=controls)
+    config = TransferConfig(
+        _config((a, b), scaffold, traits, dtype, seed, 40), controls=controls, shuffled=shuffled
+    )
     with progress(as_json) as update:
         found = job(config, Store(runs), update)
     if as_json:

