@@ -14,10 +14,12 @@ st.navigation(
     [
         st.Page("views/compare.py", title="Compare", default=True),
         st.Page("views/geometry.py", title="Geometry"),
+        st.Page("views/transfer.py", title="Transfer"),
         st.Page("views/traits.py", title="Traits"),
         st.Page("views/personas.py", title="Persona map"),
         st.Page("views/steer.py", title="Steer"),
         st.Page("views/drift.py", title="Drift"),
         st.Page("views/words.py", title="Words"),
+        st.Page("views/atlas.py", title="Atlas"),
     ]
 ).run()

@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboards.jobs import Runner
 from lab.records import Comparison, PersonaMap, Steering, TraitBook
-from lab.records.geometry import GeometryBook
+from lab.records.geometry import GeometryBook, TransferBook
 from lab.store import RunInfo, Store
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lab.pipelines.live import Speaker
     from lab.pipelines.watch import WatchConfig
     from lab.pipelines.words import WordsConfig
+    from lab.records.atlas import AtlasBook
 
 KEPT_MODELS = 3
 """Loaded models that the server keeps for talking; the one made ready first goes first."""
@@ -80,6 +81,30 @@ def _geometry(folder: str, run: str, created: str) -> GeometryBook:
 def geometry(info: RunInfo) -> GeometryBook:
     """A finished run of `lab geometry`; frozen, so that sessions may share it."""
     return _geometry(str(runs_folder()), info.id, info.created)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _transfer(folder: str, run: str, created: str) -> TransferBook:
+    from lab.pipelines.transfer import load_transfer
+
+    return load_transfer(Store(Path(folder)), run)
+
+
+def transfer(info: RunInfo) -> TransferBook:
+    """A finished run of `lab transfer`; frozen, so that sessions may share it."""
+    return _transfer(str(runs_folder()), info.id, info.created)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _atlas(folder: str, run: str, created: str) -> "AtlasBook":
+    from lab.pipelines.atlas import load_atlas
+
+    return load_atlas(Store(Path(folder)), run)
+
+
+def atlas(info: RunInfo) -> "AtlasBook":
+    """A finished run of `lab atlas`; frozen, so that sessions may share it."""
+    return _atlas(str(runs_folder()), info.id, info.created)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -18,7 +18,8 @@ from lab.figures import lookup, tables, theme, tokens
 from lab.figures.export import export, page
 from lab.figures.report import write_report
 from lab.records import Comparison, PersonaMap, ReplyRow, Steering, TraitBook
-from lab.records.geometry import GeometryBook
+from lab.records.atlas import AtlasBook
+from lab.records.geometry import GeometryBook, TransferBook
 from lab.store import RunInfo
 
 POSITIONS = {"reply_mean": "whole reply", "spawn": "spawn point"}
@@ -118,11 +119,11 @@ def take_away(
 
 
 def give(
-    found: PersonaMap | Steering | TraitBook | GeometryBook, stem: str, make: Callable[[], Any],
-    table: Callable[[], pd.DataFrame], **about: str,
+    found: PersonaMap | Steering | TraitBook | GeometryBook | TransferBook | AtlasBook, stem: str,
+    make: Callable[[], Any], table: Callable[[], pd.DataFrame], **about: str,
 ) -> None:  # fmt: skip
     """The same for a figure of another kind of run."""
-    models = found.models if isinstance(found, PersonaMap | GeometryBook) else (found.model,)
+    models = (found.model,) if isinstance(found, Steering | TraitBook) else found.models
     origin = {"run": found.run, "figure": stem, **about, "models": [asdict(m) for m in models]}
     st.download_button(
         "Figure, table and manifest (zip)", lambda: figure_zip(stem, make(), table(), origin),

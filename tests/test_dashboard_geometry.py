@@ -15,7 +15,7 @@ from lab.store import Store
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 PAGE = str(ROOT / "dashboards" / "views" / "geometry.py")
-SHOWN = ("grid", "controls", "dissimilarities", "maps", "shared_map", "agreement", "shares")
+SHOWN = ("grid", "controls", "dissimilarities", "maps", "shared_map", "agreement", "shares", "multiverse")
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_a_damaged_run_is_told(saved, store):
 def test_the_page_loads_no_torch(saved):
     code = (
         f"import sys; from streamlit.testing.v1 import AppTest; at = AppTest.from_file({PAGE!r}, default_timeout=60); "
-        "at.run(); assert not at.exception, at.exception; assert len(at.get('plotly_chart')) == 7; "
+        "at.run(); assert not at.exception, at.exception; assert len(at.get('plotly_chart')) == 8; "
         "heavy = {'torch', 'transformers', 'transformer_lens', 'sae_lens'} & set(sys.modules); assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

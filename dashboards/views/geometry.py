@@ -1,31 +1,15 @@
 """Do two models' scaffolds lie alike, and does one's geometry map onto the other's?"""
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from dashboards import loaders, panels
+from dashboards.geometry_parts import SCAFFOLD, moved, other_recipes, picture
 from lab.figures import controls, dissimilarities, geometry, scores, shared
 from lab.figures import geometry_tables as tables
 from lab.records import LabError, Position
 from lab.records.geometry import GeometryBook
-
-SCAFFOLD = "geometry_scaffold"
-
-
-def picture(
-    book: GeometryBook, stem: str, make: Callable[..., Any], table: Callable[[], pd.DataFrame],
-    clicks: bool = False, **about: str,
-) -> None:  # fmt: skip
-    """A figure in the page's theme, and its files; a click on a scaffold's mark chooses the scaffold."""
-    key = f"geometry_{stem}"
-    taken = partial(panels.take_scaffold, key, SCAFFOLD)
-    more = {"on_select": taken, "selection_mode": "points"} if clicks else {}
-    panels.draw(make(theme=panels.shade()), key, **more)
-    panels.give(book, key, make, table, **about)
 
 
 def alike(book: GeometryBook, position: Position) -> None:
@@ -52,17 +36,6 @@ def mapped(book: GeometryBook, position: Position) -> None:
     picture(book, "shared_map", plane, table, clicks=True, position=position, source=source)
 
 
-def moved(book: GeometryBook, position: Position) -> None:
-    """Whether landings on a trait agree, and what their variance comes from."""
-    st.subheader("Are both moved alike?")
-    trait = panels.choose("Trait", geometry.traits(book), "geometry_trait")
-    dots = partial(shared.agreement, book, position, trait)
-    table = partial(tables.landings, book, position, trait)
-    picture(book, "agreement", dots, table, clicks=True, position=position, trait=trait)
-    table = partial(tables.shares, book, position)
-    picture(book, "shares", partial(scores.variance_shares, book, position), table, position=position)
-
-
 def show(book: GeometryBook) -> None:
     """One run at one place, then one scaffold."""
     known = geometry.positions(book)
@@ -70,6 +43,7 @@ def show(book: GeometryBook) -> None:
     alike(book, position)
     mapped(book, position)
     moved(book, position)
+    other_recipes(book)
     st.subheader("One scaffold")
     name = panels.choose("Scaffold (or click a mark above)", geometry.scaffolds(book), SCAFFOLD)
     st.dataframe(tables.scaffold(book, position, name), hide_index=True, key="geometry_landings")

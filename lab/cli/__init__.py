@@ -9,7 +9,7 @@ import sys
 from lab.cli.common import app
 from lab.records import LabError
 
-from lab.cli import house, vectors, comparing, geometry, steering, judging, watching, world, words  # noqa: F401  isort: skip
+from lab.cli import house, vectors, comparing, geometry, atlas, steering, judging, watching, world, words  # noqa: F401  isort: skip
 
 
 def main() -> None:

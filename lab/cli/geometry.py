@@ -81,40 +81,47 @@ def _number(value: float, digits: int = 2) -> str:
     return "cannot tell" if isnan(value) else f"{value:.{digits}f}"
 
 
+def _span(value: float, low: float, high: float) -> str:
+    return _number(value) + ("" if isnan(value) or isnan(low) else f" [{low:.2f}, {high:.2f}]")
+
+
 def _show(found: "GeometryBook", place: "Place") -> None:
     where = {"reply_mean": "over the replies", "spawn": "at the spawn point"}[place.position]
-    names = " and ".join(found.labels)
+    some = place.similarities[0]
     rows = [
         [
-            s.measure, f"{s.layer_a}, {s.layer_b}", f"{_number(s.value)}{bracket(s.low, s.high)}", _number(s.null_high),
-            _number(s.p, 3), _number(s.ceiling), s.why,
+            s.measure, f"{s.layer_a}, {s.layer_b}", _span(s.value, s.low, s.high), _number(s.null_high),
+            _number(s.p, 3), _number(s.ceiling),
         ]
         for s in place.similarities
     ]  # fmt: skip
-    some = place.similarities[0]
-    title = f"{names}, {where}: {some.scaffolds} scaffolds, {some.questions} test questions"
-    table(title, ["similarity", "layers", "value", "null 95 %", "p", "ceiling", "why not"], rows)
-    rows = [
-        [
-            f"{m.source} → {m.target}", m.method, f"{_number(m.r2)}{bracket(m.low, m.high)}", _number(m.null_high),
-            _number(m.p, 3), _number(m.ceiling), f"{_number(m.retrieval)} ({m.chance:.2f})", m.why,
-        ]
-        for m in place.maps
-    ]  # fmt: skip
-    columns = ["map", "by", "held-out R²", "null 95 %", "p", "ceiling", "found (chance)", "why not"]
-    if rows:
-        table("maps to a scaffold that no fit has seen, on test questions", columns, rows)
-    traits = list(dict.fromkeys(s.trait for s in place.shares))
+    title = (
+        f"{' and '.join(found.labels)}, {where}: {some.scaffolds} scaffolds, {some.questions} test questions"
+    )
+    table(title, ["similarity", "layers", "value", "null 95 %", "p", "ceiling"], rows)
+    for source, target in dict.fromkeys((m.source, m.target) for m in place.maps):
+        rows = [
+            [
+                m.method, _span(m.r2, m.low, m.high), _number(m.null_high), _number(m.p, 3), _number(m.ceiling),
+                f"{_number(m.retrieval)} ({m.chance:.2f})",
+            ]
+            for m in place.maps
+            if (m.source, m.target) == (source, target)
+        ]  # fmt: skip
+        columns = ["map", "held-out R²", "null 95 %", "p", "ceiling", "found again (chance)"]
+        table(f"{source} → {target}: scaffolds that no fit has seen, test questions", columns, rows)
     sources = list(dict.fromkeys(s.source for s in place.shares))
     cell = {(s.trait, s.source): s for s in place.shares}
     rows = [
-        [t, *(f"{_number(cell[t, k].share)}{bracket(cell[t, k].low, cell[t, k].high)}" for k in sources)]
-        for t in traits
+        [t, *(_span(cell[t, k].share, cell[t, k].low, cell[t, k].high) for k in sources)]
+        for t in dict.fromkeys(s.trait for s in place.shares)
     ]
     table("what the landings' variance consists of", ["trait", *sources], rows)
     for a in place.agreements:
-        told = f"p {a.p:.4f}, null 95 % {a.null_high:.2f}, ceiling {a.ceiling:.2f}" if not a.why else a.why
-        print(f"{a.trait}: scaffolds land alike, r {_number(a.r)}{bracket(a.low, a.high)}; {told}")
+        told = a.why or f"p {a.p:.4f}, null 95 % {a.null_high:.2f}, ceiling {a.ceiling:.2f}"
+        print(f"{a.trait}: landings in both models, r {_span(a.r, a.low, a.high)}; {told}")
+    for why in dict.fromkeys(x.why for x in (*place.similarities, *place.maps, *place.shares) if x.why):
+        print(f"cannot tell: {why}")
 
 
 @app.command()

@@ -8,9 +8,10 @@ import pandas as pd
 from lab.figures import lookup
 from lab.figures.dissimilarities import matrices
 from lab.figures.geometry import positions, scaffolds, similarity_of, traits
+from lab.figures.multiverse import recipes
 from lab.figures.shared import agreement_of, shared_of
 from lab.records import Position
-from lab.records.geometry import GeometryBook, PlacedLanding
+from lab.records.geometry import GeometryBook, MultiverseCell, PlacedLanding
 from lab.records.maps import LandingAgreement, MapScore, Share, SharedPoint
 from lab.records.similarity import Dissimilarity, GridCell, Similarity
 
@@ -68,6 +69,12 @@ def shares(book: GeometryBook, position: Position) -> pd.DataFrame:
 def agreements(book: GeometryBook, position: Position) -> pd.DataFrame:
     """One row per trait."""
     return _table(book.at(position).agreements, LandingAgreement)
+
+
+def multiverse(book: GeometryBook, trait: str) -> pd.DataFrame:
+    """One row per recipe, the reported one last; NaN where a model has no unit by it."""
+    grid, reported = recipes(book, trait)
+    return _table([*grid, *([reported] if reported else [])], MultiverseCell)
 
 
 def landings(book: GeometryBook, position: Position, trait: str) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from lab.pipelines.compare import (
     resolve_model,
     resolve_trait_set,
 )
-from lab.pipelines.judging import screening
+from lab.pipelines.judging import check_filter, screening
 from lab.pipelines.poles import Poles, poles_of, scenario_poles, screened
 from lab.pipelines.replies import POOLED, Runner
 from lab.records import (
@@ -67,6 +67,8 @@ def extract(config: ExtractConfig, store: Store, progress: Progress) -> TraitBoo
     other's replies, the test replies, and what a filter removed. Replies are shared with `compare` through
     the cache.
     """
+    if config.screen:
+        check_filter(config.screen)
     progress("loading model", 0.0)
     from lab.models import load as load_model
 

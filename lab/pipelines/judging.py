@@ -398,6 +398,11 @@ def _judges(
     return asks
 
 
+def check_filter(spec: str) -> None:
+    """LabError for a judge that cannot filter: an unknown one, or one without a scale from 0 to 100."""
+    _check(JudgeConfig("", (spec,), screened=True))
+
+
 def screening(
     spec: str,
     key_variable: str,
