@@ -91,14 +91,16 @@ def verdicts(table: pd.DataFrame) -> list[str]:
 def draw(book: GeometryBook, position: Position, folder: Path) -> None:
     """Every figure of the pair, with its numbers and its origin."""
     measure = geometry.measures(book, position)[0]
-    target = book.labels[1]
+    source, target = book.labels
     pictures: Mapping[str, tuple[Callable[[], Any], pd.DataFrame]] = {
         "layers": (lambda: geometry.layer_grid(book, position, measure), geometry_tables.grid(book, position, measure)),
         "dissimilarities": (
             lambda: dissimilarities.dissimilarities(book, position), geometry_tables.dissimilarities(book, position),
         ),
         "maps": (lambda: scores.map_scores(book, position), geometry_tables.maps(book, position)),
-        "shared": (lambda: shared.shared_map(book, position, book.labels[0]), geometry_tables.shared(book, position, book.labels[0])),
+        "shared": (
+            lambda: shared.shared_map(book, position, source), geometry_tables.shared(book, position, source),
+        ),
         "shares": (lambda: scores.variance_shares(book, position), geometry_tables.shares(book, position)),
         "controls": (lambda: controls.controls_strip(book), geometry_tables.similarities(book)),
     }  # fmt: skip

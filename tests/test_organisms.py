@@ -11,7 +11,7 @@ NAMES = ("hearth-a", "hearth-a2", "hearth-a-next", "hearth-a-moe", "hearth-b")
 BASE = "hearth-base"
 
 
-@pytest.mark.parametrize("name", (*NAMES, BASE))
+@pytest.mark.parametrize("name", [*NAMES, BASE])
 def test_folder_is_small_and_complete(name):
     folder = ROOT / "data" / "organisms" / name
     size = sum(p.stat().st_size for p in folder.iterdir())

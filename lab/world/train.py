@@ -294,7 +294,7 @@ def make_model(recipe: Recipe, vocab: int) -> torch.nn.Module:
     raise ValueError(f"architecture {recipe.architecture!r} is not one of llama, qwen3, mixtral")
 
 
-def upcycled(dense: torch.nn.Module, recipe: Recipe, vocab: int) -> torch.nn.Module:
+def upcycled(dense: Any, recipe: Recipe, vocab: int) -> Any:
     """A mixture of experts that computes what `dense` does, ready to be trained apart from it.
 
     Experts come in pairs. Every pair is a random halving of the dense MLP's neurons, with one router row for
@@ -302,7 +302,7 @@ def upcycled(dense: torch.nn.Module, recipe: Recipe, vocab: int) -> torch.nn.Mod
     al. 2024, "Upcycling Large Language Models into Mixture of Experts", arXiv 2410.07524). What training then
     tells apart are the pairs, and soon the halves.
     """
-    model = make_model(recipe, vocab)
+    model: Any = make_model(recipe, vocab)
     kept = {k: v for k, v in dense.state_dict().items() if ".mlp." not in k}
     missing, unknown = model.load_state_dict(kept, strict=False)
     if unknown or any(".mlp." not in name for name in missing):
