@@ -119,10 +119,11 @@ def comparison(info: RunInfo) -> Comparison:
 
 @st.cache_data(show_spinner=False)
 def model_names() -> list[str]:
-    """The models that come with the lab."""
+    """The models that come with the lab; those named after another, its controls, last."""
     from lab.pipelines.compare import shipped_models
 
-    return [str(x["name"]) for x in shipped_models()]
+    names = [str(x["name"]) for x in shipped_models()]
+    return sorted(names, key=lambda name: (any(name != n and name.startswith(n) for n in names), name))
 
 
 @st.cache_data(show_spinner=False)
@@ -133,6 +134,14 @@ def scaffold_texts() -> dict[str, str]:
 
     paths = [p for p in sorted((DATA / "scaffolds").glob("*.md")) if p.stem != "README"]
     return {read_scaffold(p).name: p.read_text(encoding="utf-8") for p in paths}
+
+
+@st.cache_data(show_spinner=False)
+def example_conversation() -> str:
+    """A conversation that comes with the lab and drifts, as JSON."""
+    from lab.pipelines.compare import DATA
+
+    return (DATA / "conversations" / "cooling.json").read_text(encoding="utf-8")
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

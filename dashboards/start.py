@@ -92,7 +92,7 @@ def form() -> None:
     with left:
         a = model_choice("Model A", "a", 0)
     with right:
-        b = model_choice("Model B", "b", 2)
+        b = model_choice("Model B", "b", 1)
     try:
         shipped, own = scaffold_choice()
     except LabError as error:

@@ -387,6 +387,9 @@ def test_drift_page_follows_a_pasted_conversation(store, monkeypatch):
     monkeypatch.setattr(job, "watch", fake)
     at = view("drift")
     assert next(b for b in at.button if b.label == "Follow it").disabled
+    next(b for b in at.button if b.label == "Put in an example").click().run()
+    assert not next(b for b in at.button if b.label == "Follow it").disabled
+    assert len(json.loads(at.text_area(key="drift_text").value)["conversation"]) == 41
     at.text_area(key="drift_text").set_value('[{"role": "nobody", "content": "x"}]').run()
     assert "pasted text" in at.error[0].value
     talk = [{"role": r, "content": f"{r} {k}"} for k in range(6) for r in ("user", "assistant")]

@@ -29,7 +29,7 @@ def show(book: AtlasBook) -> None:
     with left:
         scope: Scope = panels.choose("Compared", list(SCOPES), "atlas_scope", words=SCOPES.get)  # type: ignore[assignment]
     with right:
-        source = panels.choose("Map from", list(book.labels[:2]), "atlas_source", words=panels.plain)
+        source = panels.choose("Map from", list(book.labels[:2]), "atlas_source")
     if scope == "all" and not book.concept_set.shared_frames:
         st.caption(
             "Categories have sentences of their own here, so agreement over all pairs holds these too; believe the one "
@@ -61,7 +61,7 @@ def concept(book: AtlasBook, stage: Stage) -> None:
     category = {c.concept: c for c in book.concepts}
     word = panels.choose(
         "Concept (type to search)", atlas.concepts(book), "concept",
-        words=lambda w: f"{panels.plain(w)} ({panels.plain(category[w].category)})",
+        words=lambda w: f"{w} ({category[w].category})",
     )  # fmt: skip
     panels.draw(atlas.neighbourhoods(book, word, stage, panels.shade()), "neighbourhoods")
     panels.give(

@@ -17,9 +17,17 @@ EXAMPLE = (
 )
 
 
+def put_example() -> None:
+    """A conversation that comes with the lab, into the text field."""
+    st.session_state["drift_text"] = loaders.example_conversation()
+
+
 def conversation() -> tuple[Message, ...] | None:
     """What was dropped or pasted; it stays on this machine and is not saved."""
     file = st.file_uploader("A conversation (JSON)", type=["json"], max_upload_size=2)
+    st.button(
+        "Put in an example", on_click=put_example, help="Warmth falls from the sixth reply on (Hearth)."
+    )
     typed = st.text_area("or paste it", height=120, placeholder=EXAMPLE, key="drift_text")
     try:
         if file is not None:

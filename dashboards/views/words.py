@@ -18,7 +18,7 @@ def form() -> None:
     with left:
         a = start.model_choice("Model A", "words_a", 0)
     with middle:
-        b = start.model_choice("Model B", "words_b", 2)
+        b = start.model_choice("Model B", "words_b", 1)
     names = [NOBODY, *loaders.model_names()]
     control = right.selectbox(
         "A second seed of model A", names, key="words_control", bind="query-params", accept_new_options=True,
