@@ -7,10 +7,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAB = ROOT / "lab"
-BASE = {"records", "shapes"}
+BASE = {"errors", "records", "shapes"}
 ALLOWED: dict[str, set[str]] = {
     "shapes": set(),
-    "records": {"shapes"},
+    "errors": set(),
+    "records": {"errors", "shapes"},
     "store": BASE,
     "models": BASE | {"prompts"},
     "prompts": BASE | {"prompts"},

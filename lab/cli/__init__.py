@@ -7,7 +7,7 @@ reading saved runs stay fast and load no torch. Importing a module registers its
 import sys
 
 from lab.cli.common import app
-from lab.records import LabError
+from lab.errors import LabError
 
 from lab.cli import house, vectors, comparing, geometry, atlas, steering, judging, watching, world, words  # noqa: F401  isort: skip
 

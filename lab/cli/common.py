@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lab.records import LabError
+from lab.errors import LabError
 
 ROOT = Path(__file__).resolve().parents[2]
 app = typer.Typer(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lab.cli.common import DEFAULT_RUNS, ROOT, Json, Runs, app, print_json, table
-from lab.records import LabError
+from lab.errors import LabError
 
 
 @app.command()

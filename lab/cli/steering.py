@@ -21,7 +21,7 @@ from lab.cli.common import (
     progress,
     table,
 )
-from lab.records import LabError
+from lab.errors import LabError
 
 if TYPE_CHECKING:
     from lab.records import Steering

@@ -18,7 +18,7 @@ from lab.cli.common import (
     progress,
     table,
 )
-from lab.records import LabError
+from lab.errors import LabError
 
 if TYPE_CHECKING:
     from lab.pipelines.watch import Watch

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lab.cli.common import Dtype, Json, Seed, app, print_json, progress, table
-from lab.records import LabError
+from lab.errors import LabError
 
 if TYPE_CHECKING:
     from lab.records.words import WordMeasure, WordsBook

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from lab.errors import LabError as LabError
 from lab.shapes import Chat, ChatLayerModel, Model, Pos
 
 Split = Literal["extract", "select", "test"]
@@ -16,13 +17,6 @@ FIRST_TOKENS = 8
 SEGMENT_HEADINGS: dict[str, str] = {
     "memory": "Memory", "boundary": "Boundaries", "ritual": "Rituals", "lesson": "Lessons",
 }  # fmt: skip
-
-
-class LabError(Exception):
-    """A user's mistake or a broken input: the message says what was expected, what came, what to do.
-
-    The command line prints the message and exits with status 2, without a traceback.
-    """
 
 
 # ------------------------------------------------------------------ what people write
