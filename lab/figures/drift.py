@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lab.figures.theme import LIGHT, MODEL_COLOURS, Theme, axis, blank, finish, reach, text
 
 SERIES = {
-    "slope": "which way the model would have to be pushed to say this reply  (ordinary sd)",
+    "slope": "push that the reply would need  (ordinary sd)",
     "projection": "projection of the reply's states  (raw)",
 }
 
