@@ -54,7 +54,9 @@ def poles(n=12):
 
 def test_what_a_filter_removes_is_left_out_before_test_and_is_on_record():
     def judge(replies):
-        gone = (Removed(0, ("too cold", "too short")), Removed(2, ("no score",)), Removed(13, ("too warm",)))
+        assert len(replies.items) == len(replies.positive) == 16  # the 8 test replies are not judged
+        assert [i.answer for i in replies.items[:3]] == ["reply 0", "reply 1", "reply 3"]
+        gone = (Removed(0, ("too cold", "too short")), Removed(9, ("too warm",)))
         return Screened(np.ones(len(replies.items), bool), gone)
 
     kept, removed = screened(poles(), TRAIT, "scenario", judge)
@@ -64,7 +66,7 @@ def test_what_a_filter_removes_is_left_out_before_test_and_is_on_record():
     ]
     assert np.isnan(kept.of("reply_mean", "extract").acts).any(axis=(1, 2)).tolist() == [True] + 7 * [False]
     assert np.isnan(kept.of("reply_mean", "select").acts).any(axis=(1, 2)).sum() == 1
-    assert not np.isnan(kept.of("reply_mean", "test").acts).any()  # reply 2 is a test reply and stays
+    assert not np.isnan(kept.of("reply_mean", "test").acts).any()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lab.cli.common import DEFAULT_RUNS, Dtype, Json, Runs, Seed, app, bracket, print_json, progress, table
+from lab.cli.common import (
+    DEFAULT_RUNS,
+    Dtype,
+    Json,
+    Runs,
+    Seed,
+    app,
+    bracket,
+    number,
+    print_json,
+    progress,
+    table,
+)
 
 if TYPE_CHECKING:
     from lab.records.atlas import AtlasBook, ConceptScore, Scope, Stage
@@ -53,10 +65,6 @@ def atlas(
     print(f"run {found.run}; tables in {runs / found.run}   (lab dashboard, page Atlas)")
 
 
-def _number(value: float, digits: int = 2) -> str:
-    return "cannot tell" if isnan(value) else f"{value:.{digits}f}"
-
-
 def _similarities(found: "AtlasBook") -> None:
     some = found.similarities[-1].found
     print(
@@ -68,8 +76,8 @@ def _similarities(found: "AtlasBook") -> None:
         for s in (s for s in found.similarities if s.scope == scope):
             f = s.found
             name = f.measure if f.prepared == "as is" else f"{f.measure}, {f.prepared}"
-            value = f"{_number(f.value)}{bracket(f.low, f.high)}"
-            rows.append([s.stage, name, f"{f.layer_a}, {f.layer_b}", value, _number(f.null_high), _number(f.p, 3),
+            value = f"{number(f.value)}{bracket(f.low, f.high)}"
+            rows.append([s.stage, name, f"{f.layer_a}, {f.layer_b}", value, number(f.null_high), number(f.p, 3),
                          "" if isnan(f.ceiling) else f"{f.ceiling:.2f}"])  # fmt: skip
         columns = ["stage", "similarity", "layers", "1 same, 0 chance", "null 95 %", "p", "ceiling"]
         table(f"pairs of concepts: {scope}", columns, rows)
@@ -83,8 +91,8 @@ def _maps(found: "AtlasBook") -> None:
     for scope in dict.fromkeys(m.scope for m in found.maps):
         rows = [
             [
-                m.stage, f"{m.source} → {m.target}", f"{_number(m.r2)}{bracket(m.low, m.high)}", _number(m.null_high),
-                _number(m.p, 3), _number(m.ceiling), f"{m.first:.2f} ({m.first_null:.2f}; {m.first_ceiling:.2f})",
+                m.stage, f"{m.source} → {m.target}", f"{number(m.r2)}{bracket(m.low, m.high)}", number(m.null_high),
+                number(m.p, 3), number(m.ceiling), f"{m.first:.2f} ({m.first_null:.2f}; {m.first_ceiling:.2f})",
                 f"{m.near:.2f} ({m.near_null:.2f}; {m.near_ceiling:.2f})",
             ]
             for m in found.maps if m.scope == scope
@@ -98,7 +106,7 @@ def _neighbours(found: "AtlasBook") -> None:
     rows = [
         [
             s.stage, s.category or "all", f"{s.shared:.2f}{bracket(s.low, s.high)}", f"{s.chance:.2f}",
-            f"{s.null:.2f}, {s.null_high:.2f}", _number(s.p, 3),
+            f"{s.null:.2f}, {s.null_high:.2f}", number(s.p, 3),
             f"{s.purity_a:.2f}, {s.purity_b:.2f} ({s.purity_chance:.2f})",
         ]
         for s in found.shared if not s.concept

@@ -81,6 +81,16 @@ def one_of(option: str, value: str, choices: tuple[Any, ...]) -> Any:
     return value
 
 
+def number(value: float, digits: int = 2) -> str:
+    """The value, or that it cannot be told."""
+    return "cannot tell" if isnan(value) else f"{value:.{digits}f}"
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """The value with its interval, where there is one."""
+    return number(value) + ("" if isnan(value) or isnan(low) else f" [{low:.2f}, {high:.2f}]")
+
+
 def bracket(low: float, high: float) -> str:
     """The interval in brackets; nothing where there is none."""
     return "" if isnan(low) else f" [{low:+.2f}, {high:+.2f}]"

@@ -1,7 +1,6 @@
 """`lab geometry` and `lab transfer`: do two models share a geometry, and does one's direction work in the other?"""
 
 from dataclasses import asdict
-from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,9 +16,11 @@ from lab.cli.common import (
     Traits,
     app,
     bracket,
+    number,
     print_json,
     progress,
     table,
+    with_interval,
 )
 
 if TYPE_CHECKING:
@@ -77,21 +78,13 @@ def _config(
     )
 
 
-def _number(value: float, digits: int = 2) -> str:
-    return "cannot tell" if isnan(value) else f"{value:.{digits}f}"
-
-
-def _span(value: float, low: float, high: float) -> str:
-    return _number(value) + ("" if isnan(value) or isnan(low) else f" [{low:.2f}, {high:.2f}]")
-
-
 def _show(found: "GeometryBook", place: "Place") -> None:
     where = {"reply_mean": "over the replies", "spawn": "at the spawn point"}[place.position]
     some = place.similarities[0]
     rows = [
         [
-            s.measure, f"{s.layer_a}, {s.layer_b}", _span(s.value, s.low, s.high), _number(s.null_high),
-            _number(s.p, 3), _number(s.ceiling),
+            s.measure, f"{s.layer_a}, {s.layer_b}", with_interval(s.value, s.low, s.high), number(s.null_high),
+            number(s.p, 3), number(s.ceiling),
         ]
         for s in place.similarities
     ]  # fmt: skip
@@ -102,8 +95,8 @@ def _show(found: "GeometryBook", place: "Place") -> None:
     for source, target in dict.fromkeys((m.source, m.target) for m in place.maps):
         rows = [
             [
-                m.method, _span(m.r2, m.low, m.high), _number(m.null_high), _number(m.p, 3), _number(m.ceiling),
-                f"{_number(m.retrieval)} ({m.chance:.2f})",
+                m.method, with_interval(m.r2, m.low, m.high), number(m.null_high), number(m.p, 3), number(m.ceiling),
+                f"{number(m.retrieval)} ({m.chance:.2f})",
             ]
             for m in place.maps
             if (m.source, m.target) == (source, target)
@@ -113,13 +106,13 @@ def _show(found: "GeometryBook", place: "Place") -> None:
     sources = list(dict.fromkeys(s.source for s in place.shares))
     cell = {(s.trait, s.source): s for s in place.shares}
     rows = [
-        [t, *(_span(cell[t, k].share, cell[t, k].low, cell[t, k].high) for k in sources)]
+        [t, *(with_interval(cell[t, k].share, cell[t, k].low, cell[t, k].high) for k in sources)]
         for t in dict.fromkeys(s.trait for s in place.shares)
     ]
     table("what the landings' variance consists of", ["trait", *sources], rows)
     for a in place.agreements:
         told = a.why or f"p {a.p:.4f}, null 95 % {a.null_high:.2f}, ceiling {a.ceiling:.2f}"
-        print(f"{a.trait}: landings in both models, r {_span(a.r, a.low, a.high)}; {told}")
+        print(f"{a.trait}: landings in both models, r {with_interval(a.r, a.low, a.high)}; {told}")
     for why in dict.fromkeys(x.why for x in (*place.similarities, *place.maps, *place.shares) if x.why):
         print(f"cannot tell: {why}")
 
@@ -156,7 +149,7 @@ def transfer(
             f"{t.native:+.2f}{bracket(t.native_low, t.native_high)}",
             f"{t.carried:+.2f}{bracket(t.carried_low, t.carried_high)}",
             f"{t.random:+.2f}", f"{t.permuted:+.2f}", f"{t.wrong:+.2f}",
-            f"{_number(t.recovery)}{bracket(t.recovery_low, t.recovery_high)}", f"{t.p:.3f}",
+            f"{number(t.recovery)}{bracket(t.recovery_low, t.recovery_high)}", f"{t.p:.3f}",
         ]
         for t in found.transfers
     ]  # fmt: skip

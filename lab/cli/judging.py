@@ -18,6 +18,7 @@ from lab.cli.common import (
     print_json,
     progress,
     table,
+    with_interval,
 )
 
 if TYPE_CHECKING:
@@ -92,9 +93,9 @@ def _trait_table(found: "Judged", trait: str) -> None:
         unscored = ", ".join(f"{n} {status}" for status, n in s.counts.items() if status != "scored")
         rows.append(
             [
-                s.judge, _number(s.auroc, s.low, s.high), f"{s.positive:.2f} / {s.negative:.2f}", s.unit,
-                f"{_number(a.spearman, a.spearman_low, a.spearman_high)}, n {a.n}" if a else "",
-                _number(w.spearman, w.low, w.high) if w else "", unscored or "none",
+                s.judge, with_interval(s.auroc, s.low, s.high), f"{s.positive:.2f} / {s.negative:.2f}", s.unit,
+                f"{with_interval(a.spearman, a.spearman_low, a.spearman_high)}, n {a.n}" if a else "",
+                with_interval(w.spearman, w.low, w.high) if w else "", unscored or "none",
             ]
         )  # fmt: skip
         notes += [f"  {s.judge}: {note}" for note in _notes(v)]
@@ -109,10 +110,10 @@ def _notes(v: "Verdict") -> list[str]:
     """What else is known of a judge: its second take, its scale, coherence, the filter."""
     notes, c = [], v.calibration
     if v.retest:
-        again = _number(v.retest.spearman, v.retest.spearman_low, v.retest.spearman_high)
+        again = with_interval(v.retest.spearman, v.retest.spearman_low, v.retest.spearman_high)
         notes.append(f"asked twice, ρ {again}, n {v.retest.n}")
     if c:
-        error = _number(c.error, c.low, c.high)
+        error = with_interval(c.error, c.low, c.high)
         notes.append(
             f"in {c.unit} of {c.target}: mean error {error} on {c.n_test} held-out replies (their median: "
             f"{c.null_error:.2f})"
@@ -125,9 +126,3 @@ def _notes(v: "Verdict") -> list[str]:
             f"the literature's filter keeps {kept} of {len(v.screened.kept)}; the reasons are in the run"
         )
     return notes
-
-
-def _number(value: float, low: float, high: float) -> str:
-    if isnan(value):
-        return "cannot tell"
-    return f"{value:.2f}" + ("" if isnan(low) else f" [{low:.2f}, {high:.2f}]")

@@ -1,8 +1,5 @@
 """The numbers behind the pictures of a geometry run, one row per record; user text as it is."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
-
 import pandas as pd
 
 from lab.figures import lookup
@@ -10,21 +7,17 @@ from lab.figures.dissimilarities import matrices
 from lab.figures.geometry import positions, scaffolds, similarity_of, traits
 from lab.figures.multiverse import recipes
 from lab.figures.shared import agreement_of, shared_of
+from lab.figures.tables import table_of
 from lab.records import Position
 from lab.records.geometry import GeometryBook, MultiverseCell, PlacedLanding
 from lab.records.maps import LandingAgreement, MapScore, Share, SharedPoint
 from lab.records.similarity import Dissimilarity, GridCell, Similarity
 
 
-def _table(records: Sequence[object], kind: type) -> pd.DataFrame:
-    columns = list(kind.__dataclass_fields__)
-    return pd.DataFrame([asdict(x) for x in records], columns=columns)  # type: ignore[call-overload]
-
-
 def similarities(book: GeometryBook) -> pd.DataFrame:
     """One row per place and measure: value, null, ceiling and why not."""
     rows = [(p, s) for p in positions(book) for s in book.at(p).similarities]
-    table = _table([s for _, s in rows], Similarity)
+    table = table_of([s for _, s in rows], Similarity)
     table.insert(0, "position", pd.Series([p for p, _ in rows], dtype=object))
     return table
 
@@ -32,7 +25,7 @@ def similarities(book: GeometryBook) -> pd.DataFrame:
 def grid(book: GeometryBook, position: Position, measure: str) -> pd.DataFrame:
     """One row per pair of layers, with the null of the largest cell and whether the pair was chosen."""
     s = similarity_of(book, position, measure)
-    table = _table([c for c in book.at(position).cells if c.measure == measure], GridCell)
+    table = table_of([c for c in book.at(position).cells if c.measure == measure], GridCell)
     table["max_high"] = s.max_high
     table["chosen"] = (table["layer_a"] == s.layer_a) & (table["layer_b"] == s.layer_b)
     return table
@@ -42,7 +35,7 @@ def dissimilarities(book: GeometryBook, position: Position, measure: str | None 
     """One row per pair of scaffolds: distance and rank in A and in B, and rank in A − rank in B."""
     s, a, b = matrices(book, position, measure)
     pair = ["scaffold_a", "scaffold_b"]
-    left, right = (_table(x, Dissimilarity).set_index(pair)[["value", "rank"]] for x in (a, b))
+    left, right = (table_of(x, Dissimilarity).set_index(pair)[["value", "rank"]] for x in (a, b))
     both = left.add_prefix(f"{s.model_a}: ").join(right.add_prefix(f"{s.model_b}: "), how="outer")
     both["rank difference"] = left["rank"] - right["rank"]
     return both.reset_index()
@@ -50,31 +43,31 @@ def dissimilarities(book: GeometryBook, position: Position, measure: str | None 
 
 def maps(book: GeometryBook, position: Position) -> pd.DataFrame:
     """One row per method and direction."""
-    return _table(book.at(position).maps, MapScore)
+    return table_of(book.at(position).maps, MapScore)
 
 
 def shared(book: GeometryBook, position: Position, source: str) -> pd.DataFrame:
     """One row per landing in the plane of the other model; `carried` are those of `source`."""
     found, _ = shared_of(book, position, source)
-    table = _table(found.points if found else (), SharedPoint)
+    table = table_of(found.points if found else (), SharedPoint)
     table["carried"] = table["model"] == source
     return table
 
 
 def shares(book: GeometryBook, position: Position) -> pd.DataFrame:
     """One row per trait and source of variance."""
-    return _table(book.at(position).shares, Share)
+    return table_of(book.at(position).shares, Share)
 
 
 def agreements(book: GeometryBook, position: Position) -> pd.DataFrame:
     """One row per trait."""
-    return _table(book.at(position).agreements, LandingAgreement)
+    return table_of(book.at(position).agreements, LandingAgreement)
 
 
 def multiverse(book: GeometryBook, trait: str) -> pd.DataFrame:
     """One row per recipe, the reported one last; NaN where a model has no unit by it."""
     grid, reported = recipes(book, trait)
-    return _table([*grid, *([reported] if reported else [])], MultiverseCell)
+    return table_of([*grid, *([reported] if reported else [])], MultiverseCell)
 
 
 def landings(book: GeometryBook, position: Position, trait: str) -> pd.DataFrame:

@@ -30,7 +30,8 @@ from lab.records import (
 )
 
 
-def _table(records: Sequence[object], kind: type) -> pd.DataFrame:
+def table_of(records: Sequence[object], kind: type) -> pd.DataFrame:
+    """One row per record, with the columns of its kind also where there is none."""
     columns = list(kind.__dataclass_fields__)
     return pd.DataFrame([asdict(x) for x in records], columns=columns)  # type: ignore[call-overload]
 
@@ -38,27 +39,27 @@ def _table(records: Sequence[object], kind: type) -> pd.DataFrame:
 def roles(found: PersonaMap) -> pd.DataFrame:
     """One row per model and role: place along and across the axis; the assistant's end first."""
     order: list[RoleLanding] = sorted(found.landings, key=lambda r: (r.model, -r.loading))
-    return _table(order, RoleLanding)
+    return table_of(order, RoleLanding)
 
 
 def landings(comparison: Comparison) -> pd.DataFrame:
     """One row per model, scaffold, wording (-1: their mean), trait and position."""
-    return _table(comparison.landings, Landing)
+    return table_of(comparison.landings, Landing)
 
 
 def interactions(comparison: Comparison) -> pd.DataFrame:
     """One row per scaffold, trait and position: D with interval, p and q."""
-    return _table(comparison.interactions, Interaction)
+    return table_of(comparison.interactions, Interaction)
 
 
 def noise_floor(comparison: Comparison) -> pd.DataFrame:
     """One row per model, trait and position: what rewording does to L."""
-    return _table(comparison.noise_floor, NoiseFloor)
+    return table_of(comparison.noise_floor, NoiseFloor)
 
 
 def depth(comparison: Comparison) -> pd.DataFrame:
     """One row per model, trait, position and layer: separation of the poles, with its null."""
-    return _table(comparison.depth, LayerScore)
+    return table_of(comparison.depth, LayerScore)
 
 
 def summary(comparison: Comparison, trait: str, position: Position) -> pd.DataFrame:
@@ -99,53 +100,53 @@ def tokens(rows: Sequence[ReplyRow], trait: str) -> pd.DataFrame:
 
 def doses(found: Steering, trait: str | None = None) -> pd.DataFrame:
     """One row per condition and trait read; of one pushed trait, or of all."""
-    table = _table(found.doses, DoseRow)
+    table = table_of(found.doses, DoseRow)
     return table if trait is None else table.loc[table["steered"] == trait, :].reset_index(drop=True)
 
 
 def poolings(found: Steering, trait: str) -> pd.DataFrame:
     """One row per pooling of a trait's direction: how well it steers on *select*."""
-    return _table([p for p in found.poolings if p.trait == trait], PoolingDose)
+    return table_of([p for p in found.poolings if p.trait == trait], PoolingDose)
 
 
 def caps(found: Steering) -> pd.DataFrame:
     """One row per trait, edit, threshold and condition."""
-    return _table(found.caps, CapRow)
+    return table_of(found.caps, CapRow)
 
 
 def releases(found: Steering, trait: str) -> pd.DataFrame:
     """One row per dose and token."""
-    table = _table(found.releases, ReleaseRow)
+    table = table_of(found.releases, ReleaseRow)
     return table.loc[table["trait"] == trait, :].reset_index(drop=True)
 
 
 def cards(book: TraitBook, trait: str | None = None) -> pd.DataFrame:
     """One row per trait and recipe; of one trait, or the selected recipe of every trait."""
     rows = [c for c in book.cards if (c.trait == trait if trait else c.selected)]
-    return _table(rows, TraitCard)
+    return table_of(rows, TraitCard)
 
 
 def transfers(book: TraitBook, trait: str) -> pd.DataFrame:
     """How each elicitation's direction reads what the other brings out, on *test*."""
-    return _table([t for t in book.transfers if t.trait == trait], ElicitationTransfer)
+    return table_of([t for t in book.transfers if t.trait == trait], ElicitationTransfer)
 
 
 def removed(book: TraitBook, trait: str) -> pd.DataFrame:
     """The replies that a filter took out before directions of a trait were made, and why."""
-    return _table([r for r in book.removed if r.trait == trait], RemovedReply)
+    return table_of([r for r in book.removed if r.trait == trait], RemovedReply)
 
 
 def pole_replies(book: TraitBook, trait: str) -> pd.DataFrame:
     """Test replies of a trait, the highest place first."""
     mine = sorted((r for r in book.replies if r.trait == trait), key=lambda r: -r.place)
-    return _table(mine, PoleReply)
+    return table_of(mine, PoleReply)
 
 
 def agreements(book: TraitBook, trait: str) -> pd.DataFrame:
     """One row per pair of recipes."""
-    return _table([a for a in book.agreements if a.trait == trait], RecipeAgreement)
+    return table_of([a for a in book.agreements if a.trait == trait], RecipeAgreement)
 
 
 def depth_of_traits(book: TraitBook, trait: str) -> pd.DataFrame:
     """One row per pooling and layer."""
-    return _table([s for s in book.depth if s.trait == trait], LayerScore)
+    return table_of([s for s in book.depth if s.trait == trait], LayerScore)

@@ -1,7 +1,6 @@
 """Does a direction of one model work in the other: what steering with it does, beside native and controls."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from math import isfinite
 
 import pandas as pd
@@ -12,6 +11,7 @@ from lab.figures.geometry import NULL, abstention, number
 from lab.figures.landing import shorten, span_words
 from lab.figures.reading import interval, probability
 from lab.figures.steering import CONTROL_SYMBOLS
+from lab.figures.tables import table_of
 from lab.figures.theme import (
     LIGHT,
     MODEL_COLOURS,
@@ -47,8 +47,7 @@ def traits(book: TransferBook) -> list[str]:
 
 def transfers(book: TransferBook) -> pd.DataFrame:
     """One row per trait and way: effects with intervals, controls, recovery, doses, layers; names as they are."""
-    columns = list(Transfer.__dataclass_fields__)
-    return pd.DataFrame([asdict(t) for t in book.transfers], columns=columns)  # type: ignore[call-overload]
+    return table_of(book.transfers, Transfer)
 
 
 # ------------------------------------------------------------------ figure

@@ -54,14 +54,14 @@ class Poles:
         questions = np.array([j.question.id for j in self.jobs])
         return Contrast(acts, self.positive[rows], questions[rows], split)
 
-    def as_replies(self, trait: Trait) -> Replies:
-        """The replies as a judge reads them."""
-        items = tuple(
-            Item(j.question.text, r.text, trait.rubric) for j, r in zip(self.jobs, self.replies, strict=True)
-        )
-        questions = np.array([j.question.id for j in self.jobs])
-        pairs = np.array([j.paraphrase for j in self.jobs], dtype=np.int64)
-        return Replies(trait, items, self.positive, questions, pairs)
+    def as_replies(self, trait: Trait, rows: Sequence[int]) -> Replies:
+        """Some of the replies as a judge reads them."""
+        jobs = [self.jobs[i] for i in rows]
+        texts = [self.replies[i].text for i in rows]
+        items = tuple(Item(j.question.text, text, trait.rubric) for j, text in zip(jobs, texts, strict=True))
+        questions = np.array([j.question.id for j in jobs])
+        pairs = np.array([j.paraphrase for j in jobs], dtype=np.int64)
+        return Replies(trait, items, self.positive[list(rows)], questions, pairs)
 
 
 def scenario_jobs(trait: Trait, polarity: Polarity) -> list[Job]:
@@ -107,18 +107,18 @@ def screened(
 ) -> tuple[Poles, list[RemovedReply]]:
     """Poles without the *extract* and *select* replies that a filter removes, and these with the reasons.
 
-    Test replies stay as they are: a filter that looks at the outcome would make any direction look good.
+    Test replies are not even judged: a filter that looks at the outcome would make any direction look good.
     """
-    removed = [
-        r for r in judge(poles.as_replies(trait)).removed if poles.jobs[r.item].question.split != "test"
-    ]
+    rows = [i for i, j in enumerate(poles.jobs) if j.question.split != "test"]
+    removed = judge(poles.as_replies(trait, rows)).removed
     lost = np.zeros(len(poles.jobs), dtype=bool)
-    lost[[r.item for r in removed]] = True
-    return replace(poles, lost=lost), [_told(poles, trait, elicitation, r) for r in removed]
+    lost[[rows[r.item] for r in removed]] = True
+    told = [_told(poles, trait, elicitation, rows[r.item], r) for r in removed]
+    return replace(poles, lost=lost), told
 
 
-def _told(poles: Poles, trait: Trait, elicitation: Elicitation, removed: Removed) -> RemovedReply:
-    job, reply = poles.jobs[removed.item], poles.replies[removed.item]
+def _told(poles: Poles, trait: Trait, elicitation: Elicitation, row: int, removed: Removed) -> RemovedReply:
+    job, reply = poles.jobs[row], poles.replies[row]
     pole: Polarity = "positive" if job.condition == "positive" else "negative"
     return RemovedReply(
         trait.name, elicitation, pole, job.question.split, job.question.text, reply.text,
