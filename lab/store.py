@@ -13,8 +13,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -371,6 +371,17 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _disk_error(self.root, error) from error
+
+
+@contextmanager
+def readable(run: str) -> Iterator[None]:
+    """Where rows become records: LabError for a run whose tables are not those of this version."""
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        raise LabError(
+            f"run {run} was made by another version of the lab, or is damaged ({error}); run it again"
+        ) from error
 
 
 def _damaged(run: str, folder: Path, error: Exception) -> LabError:

@@ -1,8 +1,10 @@
 """Two organisms on one table: the whole job in small, what is saved, and what a wrong call says."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lab.landing import landing_cells
@@ -80,6 +82,15 @@ def test_a_saved_run_comes_back_and_is_found_again(store, book, monkeypatch):
     assert repr(geometry(config("hearth-a", "hearth-b"), store, silent)) == repr(book)
     with pytest.raises(LabError, match="run of `lab geometry`, not of `lab axis`"):
         store.load_persona_map(book.run)
+
+
+def test_a_run_of_another_version_says_so(store, book, tmp_path):
+    other = Store(tmp_path)
+    shutil.copytree(store.folder(book.run), tmp_path / book.run)
+    path = tmp_path / book.run / "maps.parquet"
+    pd.read_parquet(path).rename(columns={"r2": "score"}).to_parquet(path)
+    with pytest.raises(LabError, match="another version of the lab"):
+        load_geometry(other, book.run)
 
 
 def test_too_few_scaffolds_abstain_and_say_why(store):

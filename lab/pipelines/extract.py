@@ -1,6 +1,6 @@
 """Persona vectors of one model: made on *extract*, layer chosen on *select*, saved with their identity."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
@@ -100,9 +100,20 @@ def extract(config: ExtractConfig, store: Store, progress: Progress) -> TraitBoo
         told, removed = _screen(traits, told, judge)
     name, rng = loaded.identity.name, np.random.default_rng([config.seed, 1, 0])
     made = extract_side(name, loaded, traits, base, runner, rng, POOLED, told["instruction"])
+    progress("recipes", 0.92)
+    found = _book(run, config, loaded.identity, traits, made, told, removed)
+    store.save_traits(found, lambda folder: _write(folder, found, config, traits, made, told["scenario"]))
+    progress("done", 1.0)
+    return found
+
+
+def _book(
+    run: str, config: ExtractConfig, model: ModelIdentity, traits: TraitSet, made: Extraction,
+    told: Mapping[Elicitation, Mapping[str, Poles]], removed: Sequence[RemovedReply],
+) -> TraitBook:  # fmt: skip
+    """How well every recipe of every trait reads, by each elicitation."""
     cards, agreements, moved, replies = [], [], [], []
     for k, trait in enumerate(traits.traits):
-        progress(f"recipes of {trait.name}", 0.92 + 0.07 * k / len(traits.traits))
         contrasts: dict[Elicitation, Contrasts] = {
             way: {p: {s: poles[trait.name].of(p, s) for s in SPLITS} for p in POOLED}
             for way, poles in told.items()
@@ -110,33 +121,31 @@ def extract(config: ExtractConfig, store: Store, progress: Progress) -> TraitBoo
         }
         rng, mine = np.random.default_rng([config.seed, 5, k]), []
         for way, contrast in contrasts.items():
-            more, alike = trait_cards(contrast, rng, model=name, trait=trait.name, elicitation=way)
+            more, alike = trait_cards(contrast, rng, model=model.name, trait=trait.name, elicitation=way)
             mine += more
             agreements += alike if way == "instruction" else []
         cards += mine
         moved += transfers(contrasts, mine, rng)
-        replies += _replies(name, made, trait.name)
-    found = TraitBook(
-        run, loaded.identity, made.depth, tuple(cards), tuple(agreements), tuple(replies), tuple(moved),
-        tuple(removed),
-    )  # fmt: skip
+        replies += _replies(model.name, made, trait.name)
+    return TraitBook(
+        run, model, made.depth, tuple(cards), tuple(agreements), tuple(replies), tuple(moved), tuple(removed)
+    )
 
-    def write(folder: Path) -> None:
-        for trait, position in made.directions:
-            layer = made.directions[trait, position].site.layer
-            vector = _vector(made.poles[trait], loaded.identity, traits, config, trait, position, layer)
-            save(vector, folder / f"{trait}.{position}.safetensors")
-        for card in cards:
-            if card.elicitation == "scenario" and card.estimator == "mean_difference":
-                poles = told["scenario"][card.trait]
-                vector = _vector(
-                    poles, loaded.identity, traits, config, card.trait, card.position, card.layer, "scenario"
-                )
-                save(vector, folder / f"{card.trait}.{card.position}.scenario.safetensors")
 
-    store.save_traits(found, write)
-    progress("done", 1.0)
-    return found
+def _write(
+    folder: Path, found: TraitBook, config: ExtractConfig, traits: TraitSet, made: Extraction,
+    scenarios: Mapping[str, Poles],
+) -> None:  # fmt: skip
+    """The vectors: by instruction every trait and pooling, by scenario where there are enough."""
+    for trait, position in made.directions:
+        layer = made.directions[trait, position].site.layer
+        vector = _vector(made.poles[trait], found.model, traits, config, trait, position, layer)
+        save(vector, folder / f"{trait}.{position}.safetensors")
+    for card in found.cards:
+        if card.elicitation == "scenario" and card.estimator == "mean_difference":
+            where = (card.trait, card.position, card.layer)
+            vector = _vector(scenarios[card.trait], found.model, traits, config, *where, "scenario")
+            save(vector, folder / f"{card.trait}.{card.position}.scenario.safetensors")
 
 
 def _screen(

@@ -35,7 +35,7 @@ from lab.records import ModelIdentity, Position, ScaffoldFile, Split, TraitSet
 from lab.records.geometry import GeometryBook, MultiverseCell, Place, PlacedLanding, StateGrid
 from lab.records.maps import LandingAgreement, MapScore, Share, SharedMap, SharedPoint
 from lab.records.similarity import Dissimilarity, GridCell, Similarity
-from lab.store import Store, content_key
+from lab.store import Store, content_key, readable
 
 if TYPE_CHECKING:
     from lab.models import LoadedModel
@@ -273,9 +273,13 @@ def save_geometry(store: Store, found: GeometryBook) -> None:
 
 
 def load_geometry(store: Store, run: str) -> GeometryBook:
-    """The geometry of a finished run. LabError when it is missing or damaged."""
+    """The geometry of a finished run. LabError when it is missing, damaged or of another version."""
     data, tables = store.load_rows(run, "geometry", (*_TABLES, "shared", "points", "landings", "multiverse"))
+    with readable(run):
+        return _book(run, data, tables)
 
+
+def _book(run: str, data: dict[str, Any], tables: dict[str, list[dict[str, Any]]]) -> GeometryBook:
     def of(name: str, kind: type, place: object, number: object = None) -> tuple[Any, ...]:
         rows = [r for r in tables[name] if r["place"] == place and (number is None or r["number"] == number)]
         return tuple(kind(**{k: v for k, v in r.items() if k not in ("place", "number")}) for r in rows)

@@ -32,7 +32,7 @@ from lab.pipelines.steer import choose_dose
 from lab.prompts.tasks import read_task
 from lab.records import LabError, ModelIdentity, Position
 from lab.records.geometry import Transfer, TransferBook
-from lab.store import Store, content_key
+from lab.store import Store, content_key, readable
 
 POSITION: Position = "reply_mean"
 
@@ -105,10 +105,11 @@ def transfer(config: TransferConfig, store: Store, progress: Progress) -> Transf
 def load_transfer(store: Store, run: str) -> TransferBook:
     """The transfers of a finished run. LabError when it is missing or damaged."""
     data, tables = store.load_rows(run, "transfer", ("transfers",))
-    return TransferBook(
-        run, tuple(ModelIdentity(**m) for m in data["models"]), tuple(data["labels"]),
-        tuple(Transfer(**r) for r in tables["transfers"]), data["settings"],
-    )  # fmt: skip
+    with readable(run):
+        return TransferBook(
+            run, tuple(ModelIdentity(**m) for m in data["models"]), tuple(data["labels"]),
+            tuple(Transfer(**r) for r in tables["transfers"]), data["settings"],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
