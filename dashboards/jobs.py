@@ -10,8 +10,9 @@ Progress = Callable[[str, float], None]
 
 @dataclass
 class Job:
-    """A job under way: what it does now, how far it is (0 to 1), and its outcome."""
+    """A job under way: what it is about, what it does now, how far it is (0 to 1), and its outcome."""
 
+    about: str = ""
     stage: str = "waiting"
     fraction: float = 0.0
     outcome: Future[Any] = field(default_factory=Future)
@@ -33,10 +34,10 @@ class Runner:
         self.pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="job")
         self.job: Job | None = None
 
-    def start(self, work: Callable[[Progress], Any]) -> Job:
+    def start(self, work: Callable[[Progress], Any], about: str = "") -> Job:
         """Start `work(progress)` unless a job is running; returns the job that now is."""
         if self.job is None or not self.job.running:
-            job = Job()
+            job = Job(about)
             job.outcome = self.pool.submit(work, job.report)
             self.job = job
         return self.job

@@ -7,6 +7,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from lab.figures.report import write_report
 from lab.records import Comparison, PersonaMap, ReplyRow, Steering, TraitBook
 from lab.records.atlas import AtlasBook
 from lab.records.geometry import GeometryBook, TransferBook
+from lab.records.words import WordsBook
 from lab.store import RunInfo
 
 POSITIONS = {"reply_mean": "whole reply", "spawn": "spawn point"}
@@ -73,11 +75,18 @@ def draw(figure: Any, key: str, **more: Any) -> None:
     st.plotly_chart(figure, key=key, width="stretch", theme=None, config={"displaylogo": False}, **more)
 
 
-def take_scaffold(chart: str = "forest", into: str = "scaffold") -> None:
-    """A click on a mark of the chart chooses its scaffold for everything below; `into` is the choice's key."""
+def draw_with_clicks(figure: Any, key: str, into: Mapping[str, int]) -> None:
+    """The same, and a click on a mark makes choices: key of the choice to its place in the mark's customdata."""
+    draw(figure, key, on_select=partial(take, key, into), selection_mode="points")
+
+
+def take(chart: str, into: Mapping[str, int]) -> None:
+    """The mark of the chart that was clicked chooses for everything else on the page; none, nothing."""
     points = st.session_state[chart]["selection"]["points"]
-    if points and points[0].get("customdata"):
-        st.session_state[into] = points[0]["customdata"][0]
+    found = points[0].get("customdata") if points else None
+    for key, place in into.items():
+        if found and place < len(found):
+            st.session_state[key] = found[place]
 
 
 def replies(comparison: Comparison, scaffold: str, trait: str) -> None:
@@ -94,9 +103,7 @@ def replies(comparison: Comparison, scaffold: str, trait: str) -> None:
         wording = choose("Wording", wordings, "wording", words=lambda x: f"wording {int(x) + 1}")
     rows = lookup.replies(comparison, scaffold, int(wording), question)
     for column, row in zip(st.columns(max(1, len(rows))), rows, strict=False):
-        colour = theme.MODEL_COLOURS[comparison.labels.index(row.model)]
-        column.html(f'<b style="border-left:4px solid {colour};padding-left:8px">{escape(row.model)}</b>')
-        column.text(row.reply.text or "(an empty reply)")
+        said(column, row.model, [row.reply.text], theme.MODEL_COLOURS[comparison.labels.index(row.model)])
         with column.expander("What it was given"):
             st.text(row.prompt)
     st.html(tokens.token_strip(comparison, rows, trait, shade()))
@@ -104,6 +111,13 @@ def replies(comparison: Comparison, scaffold: str, trait: str) -> None:
         "Token strips and their numbers (zip)", lambda: strip_zip(comparison, rows, trait), "tokens.zip",
         "application/zip", on_click="ignore", key="tokens.zip",
     )  # fmt: skip
+
+
+def said(column: Any, head: str, texts: Sequence[str], colour: str) -> None:
+    """Replies under a head in the colour of what they belong to; all of it is shown as it is."""
+    column.html(f'<b style="border-left:4px solid {colour};padding-left:8px">{escape(head)}</b>')
+    for text in texts:
+        column.text(text or "(an empty reply)")
 
 
 def take_away(
@@ -119,7 +133,7 @@ def take_away(
 
 
 def give(
-    found: PersonaMap | Steering | TraitBook | GeometryBook | TransferBook | AtlasBook, stem: str,
+    found: PersonaMap | Steering | TraitBook | GeometryBook | TransferBook | AtlasBook | WordsBook, stem: str,
     make: Callable[[], Any], table: Callable[[], pd.DataFrame], **about: str,
 ) -> None:  # fmt: skip
     """The same for a figure of another kind of run."""

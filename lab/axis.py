@@ -15,9 +15,10 @@ from numpy import ndarray
 
 from lab.estimators import unit
 from lab.records import LabError, LoadingAgreement
-from lab.stats import cluster_weights, correlation, interval
+from lab.stats import MIN_CLUSTERS, cluster_weights, correlation, interval
 
 Roles = Float[ndarray, "role question d_model"]
+Others = Float[ndarray, "who question d_model"]
 Default = Float[ndarray, "question d_model"]
 Loadings = Float[ndarray, " role"]
 Axis = Float[ndarray, " d_model"]
@@ -50,8 +51,13 @@ class RoleStates:
 
 def role_means(states: RoleStates) -> Float[ndarray, "role d_model"]:
     """Mean state of each role, questions centred first so that a failed reply does not move its role."""
+    return means_beside(states, states.roles)
+
+
+def means_beside(states: RoleStates, others: Others) -> Float[ndarray, "who d_model"]:
+    """Mean states of others on the same questions, centred by the roles as `role_means` centres these."""
     level = np.nanmean(states.roles, axis=0)
-    return np.nanmean(states.roles - level, axis=1) + level.mean(axis=0)
+    return np.nanmean(others - level, axis=1) + level.mean(axis=0)
 
 
 def assistant_axis(states: RoleStates) -> Axis:
@@ -64,6 +70,15 @@ def loadings(states: RoleStates, axis: Axis) -> Loadings:
 
     Raises LabError when the axis does not part the default from the roles' mean.
     """
+    return loadings_beside(states, axis, states.roles)
+
+
+def loadings_beside(states: RoleStates, axis: Axis, others: Others) -> Float[ndarray, " who"]:
+    """Where others stand on the ruler of `loadings`, asked the same questions: no scaffold, say.
+
+    Their states must be of the same model, or of one with the same coordinates (`same_coordinates`). LabError
+    as `loadings`.
+    """
     direction = unit(axis)
     at = role_means(states) @ direction
     reach = float(np.nanmean(states.default @ direction) - at.mean())
@@ -72,27 +87,64 @@ def loadings(states: RoleStates, axis: Axis) -> Loadings:
             f"expected an axis along which the default lies above the mean of the roles, got a distance of "
             f"{reach:.3g}; take the axis of this model and layer"
         )
-    return (at - at.mean()) / reach
+    return (means_beside(states, others) @ direction - at.mean()) / reach
 
 
 def loading_intervals(
-    states: RoleStates, axis: Axis, rng: np.random.Generator, draws: int = 1000
+    states: RoleStates, axis: Axis, rng: np.random.Generator, draws: int = 1000, others: Others | None = None
 ) -> tuple[Loadings, Loadings]:
-    """95 % intervals (low, high) of `loadings`, resampling questions jointly for default and roles."""
+    """95 % intervals (low, high) of `loadings`, resampling questions jointly for default and roles.
+
+    With `others`, of `loadings_beside`: their questions are resampled together with the ruler's.
+    """
     direction, n = unit(axis), len(states.default)
     at, home = states.roles @ direction, states.default @ direction
     level = np.nanmean(at, axis=0)
-    known = ~np.isnan(at)
-    off = np.where(known, at - level, 0.0)
-    above = np.where(np.isnan(home), 0.0, home - level)
+    weights = cluster_weights([np.arange(n)], draws, rng)
+
+    def means(x: Float[ndarray, "who question"]) -> Float[ndarray, "draw who"]:
+        known = ~np.isnan(x)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (weights @ np.where(known, x - level, 0.0).T) / (weights @ known.T)
+
+    middle = np.nanmean(means(at), axis=1)[:, None]
+    asked = at if others is None else others @ direction
+    low, high = interval((means(asked) - middle) / (means(home[None]) - middle), n)
+    return np.asarray(low), np.asarray(high)
+
+
+def parts_default(states: RoleStates, axis: Axis, rng: np.random.Generator, draws: int = 1000) -> bool:
+    """Whether the default lies above the mean role for more than chance: 95 % interval over questions above 0.
+
+    Without that, places between the two are a division by noise. False with fewer than 5 questions.
+    """
+    direction, n = unit(axis), len(states.default)
+    above = states.default @ direction - np.nanmean(states.roles @ direction, axis=0)
+    known = ~np.isnan(above)
     weights = cluster_weights([np.arange(n)], draws, rng)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = (weights @ off.T) / (weights @ known.T)
-        reach = (weights @ above) / (weights @ ~np.isnan(home))
-    middle = np.nanmean(mean, axis=1)
-    found = (mean - middle[:, None]) / (reach - middle)[:, None]
-    low, high = interval(found, n)
-    return np.asarray(low), np.asarray(high)
+        low, _ = interval((weights @ np.where(known, above, 0.0)) / (weights @ known), int(known.sum()))
+    return bool(low > 0)
+
+
+def same_coordinates(one: Default, other: Default) -> float:
+    """Whether two models of one width have the same coordinates: how alike they hold the same words, as they are.
+
+    one, other [question, d_model]: states of both at the same layer while they read the same replies to the
+    same questions. The mean over dimensions (so that no massive one decides) of the correlation over
+    questions, from -1 to 1: high where one model was trained on from the other, near 0 where the two were
+    trained apart, be they ever so alike in what they do. Questions with a NaN are left out, and dimensions in
+    which a model does not move; NaN with fewer than 5 questions.
+
+    A projection on another model's direction means something only in shared coordinates: those of a base model
+    and its finetune, say.
+    """
+    known = ~np.isnan(one).any(axis=1) & ~np.isnan(other).any(axis=1)
+    if known.sum() < MIN_CLUSTERS:
+        return float("nan")
+    x, y = (v[known] - v[known].mean(axis=0) for v in (one, other))
+    size = np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
+    return float(np.nanmean((x * y).sum(axis=0) / np.where(size > 0, size, np.nan)))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from lab.records import LabError
-from lab.stats import cluster_weights, interval
+from lab.stats import MIN_CLUSTERS, cluster_weights, interval
 
 COHERENT = 0.9
 """Least coherence of a dose that is taken."""
@@ -152,6 +152,14 @@ def control_p(effect: float, controls: Sequence[float]) -> tuple[float, float]:
         return float("nan"), float("nan")
     p = (1 + int((known >= abs(effect)).sum())) / (1 + len(known))
     return float(np.quantile(known, 0.975)), p
+
+
+def binomial_interval(hits: int, n: int) -> tuple[float, float]:
+    """Exact 95 % limits of a share (Clopper & Pearson 1934), trials counted as independent; NaN below five."""
+    if n < MIN_CLUSTERS:
+        return float("nan"), float("nan")
+    found = stats.binomtest(hits, n).proportion_ci(0.95, "exact")
+    return float(found.low), float(found.high)
 
 
 def covariance_directions(

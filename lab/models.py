@@ -143,6 +143,34 @@ def wire(checkpoint: Checkpoint) -> LoadedModel:
     return model
 
 
+def untrained(model: LoadedModel, seed: int) -> LoadedModel:
+    """The same architecture and tokenizer with weights as they are before training, drawn with `seed`.
+
+    What such a twin makes of a text is due to the text, the tokenizer and the architecture alone. LabError where
+    the checkpoint's own code cannot make a network from its configuration.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    name = f"{model.identity.name} untrained {seed}"
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            network = AutoModelForCausalLM.from_config(
+                model.network.config, dtype=getattr(torch, model.identity.dtype)
+            )
+        except (ValueError, TypeError, NotImplementedError) as error:
+            raise LabError(
+                f"cannot make {model.identity.name} anew with random weights ({error}); leave that control out"
+            ) from error
+    fingerprint = hashlib.sha256(f"{model.identity.fingerprint} untrained {seed}".encode()).hexdigest()
+    checkpoint = Checkpoint(
+        network.to(model.device).eval(), model.tokenizer, name, model.identity.path, fingerprint,
+        model.identity.dtype, model.context, model.stop_ids, model.trait_set,
+    )  # fmt: skip
+    return wire(checkpoint)
+
+
 def _check_folder(name: str, folder: Path) -> bool:
     """Whether `name` is a local checkpoint; LabError when it looks like one but is not."""
     if name and folder.is_dir():

@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 
 import numpy as np
 from jaxtyping import Float
@@ -143,22 +144,30 @@ class Course:
     @property
     def peak(self) -> float:
         """Largest sum of the conversation: how much it looks like drift."""
-        return float(max(self.up.max(initial=0.0), self.down.max(initial=0.0)))
+        return _peak(self.up, self.down)
 
 
 def follow(series: Series, ordinary: Ordinary, threshold: float = np.inf) -> Course:
     """Run the two-sided cumulative sum along a conversation."""
     deviation = ordinary.deviation(series)
-    up, down = np.zeros(len(series)), np.zeros(len(series))
+    return Course(deviation, *_sums(deviation, threshold))
+
+
+def _peak(up: Series, down: Series) -> float:
+    return float(max(up.max(initial=0.0), down.max(initial=0.0)))
+
+
+def _sums(deviation: Series, threshold: float) -> tuple[Series, Series, tuple[int, ...]]:
+    up, down = np.zeros(len(deviation)), np.zeros(len(deviation))
     alarms, high, low = [], 0.0, 0.0
-    for t, value in enumerate(deviation):
-        if np.isfinite(value):
+    for t, value in enumerate(deviation.tolist()):
+        if isfinite(value):
             high, low = max(0.0, high + value - SLACK), max(0.0, low - value - SLACK)
         up[t], down[t] = high, low
         if max(high, low) > threshold:
             alarms.append(t)
             high = low = 0.0
-    return Course(deviation, up, down, tuple(alarms))
+    return up, down, tuple(alarms)
 
 
 def false_alarms(conversations: Sequence[Series], ordinary: Ordinary, threshold: float) -> float:
@@ -173,20 +182,63 @@ def set_threshold(conversations: Sequence[Series], ordinary: Ordinary, promised:
     Give conversations that the ordinary course was not learned from: its own are nearer to it than new
     ones. Raises LabError when there are too few turns to tell such a rate (100 / promised).
     """
-    turns = sum(len(c) for c in conversations)
+    return joint_threshold([conversations], [ordinary], promised)
+
+
+def joint_threshold(
+    conversations: Sequence[Sequence[Series]], ordinary: Sequence[Ordinary], promised: float = 1.0
+) -> float:
+    """One threshold for several series of the same conversations, [series][conversation] and [series].
+
+    The lowest at which at most `promised` of 100 turns raise an alarm in any of the series: deviations are in
+    each series' own sd, so one threshold fits all. One turn more is counted, with an alarm: a threshold that
+    lets k of n turns pass is exceeded by a new turn with chance (k + 1) / (n + 1), not k / n, if turns are
+    exchangeable (Vovk, Gammerman & Shafer 2005, "Algorithmic Learning in a Random World", 2.2). LabError as
+    for `set_threshold`.
+    """
+    turns = sum(len(c) for c in conversations[0])
     if turns * promised < 100:
         raise LabError(
             f"expected at least {100 / promised:.0f} ordinary turns to promise {promised:g} false alarms per "
             f"100 turns, got {turns}; add conversations or allow more false alarms"
         )
-    low, high = 0.0, max(follow(c, ordinary).peak for c in conversations)
+    pairs = zip(conversations, ordinary, strict=True)
+    parts = [(k, o.deviation(c)) for some, o in pairs for k, c in enumerate(some)]
+    low, high = 0.0, max(_peak(*_sums(d, np.inf)[:2]) for _, d in parts)
     for _ in range(40):
         middle = (low + high) / 2
-        if false_alarms(conversations, ordinary, middle) > promised:
+        alarmed = {(k, t) for k, d in parts for t in _sums(d, middle)[2]}
+        if 100 * (len(alarmed) + 1) > promised * (turns + 1):
             low = middle
         else:
             high = middle
     return high
+
+
+# ------------------------------------------------------------------ inside a turn
+
+
+@dataclass(frozen=True)
+class TokenBand:
+    """One projection over the tokens of ordinary turns: mean, sd, and the ends of the middle 95 %; n tokens.
+
+    It says what tokens look like and is no interval of a mean. NaN without tokens.
+    """
+
+    mean: float
+    sd: float
+    low: float
+    high: float
+    n: int
+
+
+def token_band(replies: Sequence[Sequence[float]]) -> TokenBand:
+    """The band of all tokens of these replies [reply][token]."""
+    values = np.concatenate([np.zeros(0), *(np.asarray(r, np.float64) for r in replies)])
+    if not len(values):
+        return TokenBand(np.nan, np.nan, np.nan, np.nan, 0)
+    low, high = np.quantile(values, [0.025, 0.975])
+    return TokenBand(float(values.mean()), float(values.std()), float(low), float(high), len(values))
 
 
 # ------------------------------------------------------------------ how good it is

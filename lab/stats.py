@@ -1,4 +1,4 @@
-"""Uncertainty: cluster bootstrap, sign-flip test, Benjamini–Hochberg, separation. Float64, no state.
+"""Uncertainty: intervals, permutation and sign-flip tests, Benjamini–Hochberg, separation. Float64, no state.
 
 Every function takes its randomness as a `numpy.random.Generator`. NaN means "failed, unknown": it is
 left out of a mean, never counted as zero, and NaN in a result means that the lab abstains.
@@ -15,6 +15,8 @@ MIN_CLUSTERS = 5
 """Below this many clusters there is no interval and no test: the result is NaN."""
 EXACT_UP_TO = 14
 """Up to this many clusters all 2^n sign patterns are enumerated."""
+TIE = 1e-9
+"""Draws tie with a value where they differ by less, relative to the larger of |value| and the median |draw|."""
 
 
 def average(values: Float[ndarray, "..."], axis: int) -> Float[ndarray, "..."] | float:
@@ -79,7 +81,40 @@ def interval(
     return np.where(known, low, np.nan)[()], np.where(known, high, np.nan)[()]
 
 
+def binomial_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Exact interval (low, high) of a share, `hits` of n (Clopper & Pearson 1934); (NaN, NaN) for n = 0."""
+    if n == 0:
+        return float("nan"), float("nan")
+    tail = (1 - level) / 2
+    low = float(stats.beta.ppf(tail, hits, n - hits + 1)) if hits else 0.0
+    high = float(stats.beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
+    return low, high
+
+
 # ------------------------------------------------------------------ tests
+
+
+def tally(value: float, null: Float[ndarray, " draw"]) -> tuple[int, int]:
+    """(draws above the value, draws that tie with it in spite of rounding); a NaN draw is above.
+
+    What counts as rounding has the unit of the values, so neither sums of squares in small units nor an R² near 0
+    beside large ones are taken for ties or miss one.
+    """
+    known = np.abs(null[~np.isnan(null)])
+    slack = TIE * max(abs(value), float(np.median(known)) if len(known) else 0.0)
+    below, level = null < value - slack, np.abs(null - value) <= slack
+    return int(len(null) - below.sum() - level.sum()), int(level.sum())
+
+
+def upper_p(value: float, null: Float[ndarray, " draw"]) -> float:
+    """One-sided permutation p, (1 + draws at or above the value) / (1 + draws); NaN for an unknown value.
+
+    Exact for any number of draws (Phipson & Smyth 2010, "Permutation p-values should never be zero"), and
+    conservative where values tie.
+    """
+    if np.isnan(value):
+        return float("nan")
+    return (1 + sum(tally(value, null))) / (1 + len(null))
 
 
 def why_no_test(values_by_cluster: Float[ndarray, " cluster"]) -> str:

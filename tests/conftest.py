@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-FAMILIES = ("llama", "qwen3", "gemma2", "gpt_neox", "gpt2", "mixtral")
+FAMILIES = ("llama", "qwen2", "qwen3", "gemma2", "gpt_neox", "gpt2", "mixtral")
+PIECES = {"gpt_neox": 280, "gpt2": 270}
+"""Tokens of a family whose tokenizer differs from the others' 300."""
 CHATML = (
     "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -35,8 +37,8 @@ CORPUS = [
 ]
 
 
-def make_tokenizer(style: str = "chatml"):
-    """A byte-level BPE of about 300 tokens that puts a BOS in front, with the template of `style`."""
+def make_tokenizer(style: str = "chatml", pieces: int = 300):
+    """A byte-level BPE of about `pieces` tokens that puts a BOS in front, with the template of `style`."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -47,7 +49,7 @@ def make_tokenizer(style: str = "chatml"):
     tokenizer.train_from_iterator(
         CORPUS,
         trainers.BpeTrainer(
-            vocab_size=300, special_tokens=SPECIALS, initial_alphabet=alphabet, show_progress=False
+            vocab_size=pieces, special_tokens=SPECIALS, initial_alphabet=alphabet, show_progress=False
         ),
     )
     tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
@@ -65,6 +67,7 @@ def make_config(family: str, vocab: int, **changes):
     grouped = {**sizes, "num_key_value_heads": 2, "head_dim": 8}
     options = {
         "llama": grouped,
+        "qwen2": {**sizes, "num_key_value_heads": 2},
         "qwen3": {**grouped, "num_hidden_layers": 2},
         "gemma2": {**grouped, "query_pre_attn_scalar": 8},
         "gpt_neox": sizes,
@@ -83,7 +86,7 @@ def save_checkpoint(folder: Path, family: str, style: str = "chatml", seed: int 
     import torch
     from transformers import AutoModelForCausalLM
 
-    tokenizer = make_tokenizer(style)
+    tokenizer = make_tokenizer(style, PIECES.get(family, 300))
     torch.manual_seed(seed)
     network = AutoModelForCausalLM.from_config(make_config(family, len(tokenizer), **changes))
     network.save_pretrained(folder)
@@ -193,6 +196,19 @@ class FixedReplies:
 def with_replies(model, coded):
     """The model, with a tokenizer that reads "i" as the ids coded[i] (random bytes do not round-trip)."""
     return dataclasses.replace(model, tokenizer=FixedReplies(model.tokenizer, coded))
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A folder of runs of its own, which is the dashboard's too; nothing of an earlier test is in its caches."""
+    import streamlit as st
+
+    from lab.store import Store
+
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    monkeypatch.setenv("LAB_RUNS", str(tmp_path))
+    return Store(tmp_path)
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """A comparison of two models' geometry made of planted numbers: one place with everything, one that abstains."""
 
+from dataclasses import replace
 from itertools import combinations
 
 from lab.records import ModelIdentity
 from lab.records.geometry import GeometryBook, Place, PlacedLanding
 from lab.records.maps import LandingAgreement, MapScore, Share, SharedMap, SharedPoint
-from lab.records.similarity import NO_LAYER, Dissimilarity, GridCell, Similarity
+from lab.records.similarity import NO_LAYER, Dissimilarity, GridCell, Similarity, UntrainedControl
 
 NAN = float("nan")
 LABELS = ("a", "b <i>")
@@ -100,6 +101,15 @@ def _shares():
     return (*rows, *(Share(TRAITS[1], s, 6, 4, 9, "4 <b>questions") for s in SOURCES))
 
 
+def _untrained():
+    told = {"value": 0.9, "words": 0.4, "words_high": 0.6, "p": 0.04}
+    rows = [UntrainedControl(m, "", "", 4, 6, 12, "test", **told) for m in MEASURES]
+    return (
+        *rows,
+        UntrainedControl("ridge", *LABELS, 4, 6, 12, "test", value=0.5, words=-0.1, words_high=0.1, p=0.04),
+    )
+
+
 def _places():
     agreements = (
         LandingAgreement(TRAITS[0], 6, 12, 1, "", 0.9, 0.5, 0.99, 0.003, 0.6, 0.8, 0.01, 0.98),
@@ -111,12 +121,13 @@ def _places():
     )  # fmt: skip
     whole = Place(
         "reply_mean", tuple(map(_similarity, MEASURES)), cells, _dissimilarities(), _maps(), _shared(), _shares(),
-        agreements,
+        agreements, tuple(replace(_similarity(m), prepared="in noise units", value=0.7) for m in MEASURES), _untrained(),
     )  # fmt: skip
     nothing = tuple(Share(t, s, 4, 12, 0, WHY) for t in TRAITS for s in SOURCES)
     silent = tuple(LandingAgreement(t, 4, 12, 0, WHY) for t in TRAITS)
+    unknown = (UntrainedControl("", "", "", 4, 4, 12, "test", WHY),)
     return whole, Place(
-        "spawn", tuple(_similarity(m, WHY) for m in MEASURES), (), (), (), (), nothing, silent
+        "spawn", tuple(_similarity(m, WHY) for m in MEASURES), (), (), (), (), nothing, silent, (), unknown
     )
 
 

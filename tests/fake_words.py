@@ -33,7 +33,7 @@ def _attention(model, layers, heads, rng):
     )
 
 
-def fake_words(place="system", control=True):
+def fake_words(place="system", control=True, run="words-fake"):
     rng = np.random.default_rng(0)
     models = tuple(
         ModelIdentity(m, f"/m/{m}", "f" * 64, 10, 2, 8, 100, "float32", False) for m in LABELS[: 2 + control]
@@ -61,7 +61,8 @@ def fake_words(place="system", control=True):
         for k in range(4)
     )  # fmt: skip
     return WordsBook(
-        models, LABELS[: 2 + control], place, TEXT, tuple(WordPieces(*w) for w in WORDS),
+        run, models, LABELS[: 2 + control], place, TEXT, tuple(WordPieces(*w) for w in WORDS),
         tuple(c for m in LABELS[:2] for c in _cells(m)), tuple(measures), matches,
         (_attention(LABELS[0], 2, 2, rng), _attention(LABELS[1], 2, 3, rng)), rng.random((4, 6)),
+        {"seed": 0, "texts": 10},
     )  # fmt: skip

@@ -33,14 +33,15 @@ ALLOWED: dict[str, set[str]] = {
     "steering": BASE | {"models"},
     "likelihood": BASE | {"activations", "models", "steering"},
     "world": BASE | {"prompts", "world", "judging"},
+    "features": BASE | {"features", "models", "prompts", "stats", "world"},
     "pipelines": {
         *BASE, "store", "models", "prompts", "directions", "estimators", "recipes", "landing", "stats", "figures",
         "activations", "reading", "steering", "likelihood", "world", "judging", "vectors", "axis", "monitoring",
-        "cards", "dosage", "geometry", "pipelines",
+        "cards", "dosage", "geometry", "features", "pipelines",
     },
     "cli": BASE | {"pipelines", "store", "figures", "prompts"},
 }  # fmt: skip
-ONE_IMPORTER = {"transformer_lens": "models", "plotly": "figures", "typer": "cli"}
+ONE_IMPORTER = {"transformer_lens": "models", "sae_lens": "features", "plotly": "figures", "typer": "cli"}
 NOWHERE_IN_LAB = {"streamlit", "experiments", "dashboards"}
 
 

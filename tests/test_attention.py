@@ -100,7 +100,7 @@ def test_the_mean_over_heads_passes_over_what_a_head_leaves_unknown():
 def test_patterns_are_those_of_the_plain_network(family, loaded, reference):
     import torch
 
-    from lab.pipelines.words import as_user, read_text
+    from lab.pipelines.texts import as_user, read_text
 
     model, text = loaded(family), "You are Ada, a patient teacher: the capital of France is Paris."
     found = read_text(model, text, as_user)

@@ -10,7 +10,8 @@ import pytest
 from experiments.benchmarks import extraction
 from experiments.benchmarks.extraction import Config, main
 
-OWN = (*extraction.OURS, "one_prompt", "one_prompt_no_grad", "batch_16")
+PEERS = ("one_prompt", "one_prompt_no_grad", "batch_16")
+OWN = (*extraction.OURS, *PEERS)
 
 
 @pytest.fixture(scope="module")
@@ -20,19 +21,26 @@ def document():
 
 def test_every_way_gives_the_same_vectors(document):
     assert document["config"]["dtype"] == "float32"
-    for way in OWN[3:]:
+    for way in PEERS:
         assert document["max_abs_diff"][way] < 1e-4 * max(1.0, document["largest_entry"]), way
     assert document["largest_entry"] > 0.01
 
 
 def test_the_document_has_its_keys_and_says_what_it_left_out(document):
     assert {"floor_s", "lab_s", "peers", "max_abs_diff", "peak_mb"} <= document.keys()
-    assert document["peers"].keys() == document["max_abs_diff"].keys() == {*OWN[3:], *extraction.PACKAGES}
-    assert document["peak_mb"].keys() == {"floor", "lab", *document["peers"]}
-    assert 0 < document["floor_s"] and 0 < document["lab_s"]
+    assert document["peers"].keys() == document["max_abs_diff"].keys() == {*PEERS, *extraction.PACKAGES}
+    assert document["peak_mb"].keys() == {"floor", *extraction.LAB, *document["peers"]}
+    assert 0 < document["floor_s"] and 0 < document["lab_s"] and 0 < document["lab_decision_s"]
     for way, seconds in document["peers"].items():
         assert (seconds is None) == (way in document["left_out"])
     json.dumps(document)
+
+
+def test_reading_decisions_too_leaves_the_other_vectors_alone(tmp_path):
+    few = Config(small=True, questions=2, scaffold_tokens=40, reply_tokens=(4, 8), dtype="float32")
+    case = extraction.make_case(few, tmp_path)
+    plain, more = (extraction.measure(way, case)["vectors"] for way in extraction.LAB)
+    np.testing.assert_allclose(more, plain, atol=1e-5 * np.abs(plain).max())
 
 
 def test_unique_tokens_count_each_pole_s_scaffold_once(document):

@@ -6,6 +6,7 @@ from scipy import stats
 
 from lab.cards import auroc_interval, trait_cards, transfers
 from lab.directions import Contrast
+from lab.estimators import ESTIMATORS
 from lab.stats import auroc
 
 SPLITS = {"extract": 16, "select": 10, "test": 12}
@@ -71,15 +72,14 @@ def test_another_pooling_is_taken_only_where_it_is_clearly_better():
     assert best.position == "spawn"
 
 
-@pytest.mark.parametrize("strength", [0.0, 6.0])
+@pytest.mark.parametrize("strength", [0.0, pytest.param(6.0, marks=pytest.mark.slow)])
 def test_under_permuted_labels_no_direction_is_found_more_often_than_promised(strength):
-    """200 permuted extractions, choice of recipe and layer included; significant at 5 % in about 5 %."""
+    """200 permuted extractions by all estimators, choice of recipe and layer included; 5 % significant."""
     rng, hits = np.random.default_rng(11), 0
     world = planted(strength, rng)
     for _ in range(200):
-        cards, _ = trait_cards(
-            swapped(world, rng), rng, model="m", trait="t", estimators=("mean_difference", "paired_pca")
-        )
+        cards, _ = trait_cards(swapped(world, rng), rng, model="m", trait="t")
+        assert {c.estimator for c in cards} == set(ESTIMATORS)
         (best,) = [c for c in cards if c.selected]
         hits += best.p < 0.05
     low, high = stats.binom.interval(0.95, 200, 0.05)

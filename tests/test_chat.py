@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import make_tokenizer
+from conftest import PIECES, make_tokenizer
 
 from lab.prompts.chat import _repaired, check_length, render, turn_end
 from lab.records import LabError, Message, Rendered
@@ -99,10 +99,11 @@ def test_a_chat_that_the_template_refuses(tokenizers):
 
 
 @pytest.mark.parametrize("style", ["chatml", "base"])
-def test_a_loaded_model_tokenises_as_its_folder_does(loaded, tokenizers, style):
+def test_a_loaded_model_tokenises_as_its_folder_does(loaded, style):
     for family in ("llama", "gpt2"):
+        plain = make_tokenizer(style, PIECES.get(family, 300))
         ids = render(loaded(family, style).tokenizer, [SYSTEM, *TURNS]).ids
-        assert ids.tolist() == render(tokenizers[style], [SYSTEM, *TURNS]).ids.tolist()
+        assert ids.tolist() == render(plain, [SYSTEM, *TURNS]).ids.tolist()
 
 
 @pytest.mark.parametrize("messages", [[], [SYSTEM], TURNS[:2]])

@@ -101,7 +101,8 @@ def extraction(runs):
 def test_extract_keeps_vectors_of_every_pooling(runs, extraction):
     found = {p.stem: load(p) for p in (runs / extraction).glob("*.safetensors")}
     poolings = ("reply_mean", "spawn", "first_tokens", "decision")
-    assert set(found) == {f"{t}.{p}" for t in ("assistant", "warmth", "intimacy") for p in poolings}
+    kinds = (*poolings, "selected")
+    assert set(found) == {f"{t}.{p}" for t in ("assistant", "warmth", "intimacy") for p in kinds}
     for vector in found.values():
         assert vector.vectors.shape == (6, 192)
         assert vector.known.all()
@@ -116,8 +117,14 @@ def test_a_vector_goes_out_in_the_formats_of_other_tools(runs, extraction, tmp_p
     done = lab("export", extraction, "warmth", str(tmp_path / name), "--runs", str(runs))
     assert done.returncode == 0, done.stderr
     assert lost in done.stderr
-    ours = load(runs / extraction / "warmth.reply_mean.safetensors")
+    ours = load(runs / extraction / "warmth.selected.safetensors")
     np.testing.assert_array_equal(load(tmp_path / name).vectors[1:], ours.vectors[1:])
+    done = lab(
+        "export", extraction, "warmth", str(tmp_path / name), "--position", "spawn", "--runs", str(runs)
+    )
+    assert done.returncode == 0, done.stderr
+    spawn = load(runs / extraction / "warmth.spawn.safetensors")
+    np.testing.assert_array_equal(load(tmp_path / name).vectors[1:], spawn.vectors[1:])
 
 
 def test_what_cannot_be_exported_is_refused(runs, extraction, tmp_path):
@@ -126,6 +133,8 @@ def test_what_cannot_be_exported_is_refused(runs, extraction, tmp_path):
         (("warmth", "x.txt"), ".safetensors, .pt, .gguf"),
         (("warmth", "x.pt", "--position", "middle"), "--position must be one of"),
         (("warmth", "x.pt", "--format", "zip"), "--format must be one of"),
+        (("warmth", "x.pt", "--elicitation", "dream"), "--elicitation must be one of"),
+        (("warmth", "x.pt", "--elicitation", "scenario"), "has no vector warmth.selected.scenario; it has"),
     ):
         done = lab("export", extraction, *arguments, "--runs", str(runs), cwd=tmp_path)
         assert done.returncode == 2, done.stdout

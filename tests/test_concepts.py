@@ -88,7 +88,7 @@ def change(data, path, value):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("name",), None, r"set\.json: name: Field required"),
+        (("name",), None, r"set\.json, line 1: name: Field required"),
         (("frames",), None, r"set\.json: categories\.one: no frames"),
         (("frames", 3), "no place", r"frames\[3\]: expected \{word\} exactly once"),
         (("frames", 3), "{word} and {word}", r"frames\[3\]: expected \{word\} exactly once"),

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from lab.dosage import (
+    binomial_interval,
     change,
     choose_doses,
     control_p,
@@ -99,6 +101,18 @@ def test_the_strongest_coherent_dose_is_chosen_per_side():
 def test_a_push_the_wrong_way_is_not_the_best():
     readings = {0.0: (0.0, 1.0), -0.2: (-1.0, 1.0), -0.4: (3.0, 1.0), 0.2: (0.5, 1.0)}
     assert choose_doses(readings).down == -0.2
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 20), (3, 24), (24, 24), (10, 200)])
+def test_a_share_has_the_exact_binomial_interval(hits, n):
+    """Second opinion: the ends are where the binomial's own tail is 2.5 %."""
+    low, high = binomial_interval(hits, n)
+    assert low <= hits / n <= high
+    if hits:
+        assert stats.binom.sf(hits - 1, n, low) == pytest.approx(0.025, abs=1e-6)
+    if hits < n:
+        assert stats.binom.cdf(hits, n, high) == pytest.approx(0.025, abs=1e-6)
+    assert all(np.isnan(binomial_interval(2, 4)))
 
 
 def test_control_p_counts_both_tails():

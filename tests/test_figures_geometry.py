@@ -22,11 +22,11 @@ from fake_geometry import (
     fake_geometry,
 )
 
-from lab.figures import controls, dissimilarities, geometry, labels, scores, shared
+from lab.figures import beside, controls, dissimilarities, geometry, labels, scores, shared
 from lab.figures import geometry_tables as tables
 from lab.figures.theme import DARK, LIGHT, MODEL_COLOURS
 from lab.records import LabError
-from lab.records.similarity import Dissimilarity
+from lab.records.similarity import Beside, Dissimilarity
 
 BOOK = fake_geometry()
 HERE = "reply_mean"
@@ -205,6 +205,27 @@ def test_controls_stand_beside_every_value():
     assert list(traces(figure, "itself 1")[0].x) == [0.95, 0.95]
     assert [c[0] for c in traces(figure, "gap")[0].customdata] == list(MEASURES)
     assert "random weights" in note(figure) and "4 scaffolds" in note(figure)
+    words, none = traces(figure, "untrained")
+    assert list(words.x) == [0.4, 0.4] and list(words.error_x.array) == pytest.approx([0.2, 0.2])
+    assert list(none.x) == []
+
+
+def test_a_pair_beside_its_reference_says_which_way_and_where_it_cannot_tell():
+    told = Beside("reply_mean", "CKA", 12, "", 0.9, 0.95, -0.05, -0.08, -0.02)
+    rows = (
+        told,
+        replace(told, measure="RSA", low=-0.08, high=0.01),
+        Beside("spawn", "CKA", 3, "3 <b>questions"),
+    )
+    figure = beside.beside_strip(rows, "a and <b>", "a and c")
+    (marks,) = traces(figure, "difference")
+    assert list(marks.x) == [-0.05, -0.05]
+    assert list(traces(figure, "verdict")[0].text) == ["less alike than", "as alike as", "cannot tell"]
+    assert "3 &lt;b&gt;questions" in note(figure) and "<b>a and &lt;b&gt;</b>" in figure.layout.title.text
+    low, high = figure.layout.xaxis.range
+    assert low < -0.08 and high > 0.01
+    with pytest.raises(LabError):
+        beside.beside_strip((), "a", "b")
 
 
 # ------------------------------------------------------------------ maps

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from lab.figures import geometry_tables, multiverse
 from lab.figures.theme import DARK, LIGHT
-from lab.pipelines.geometry import load_geometry, save_geometry
+from lab.pipelines.geometry_runs import load_geometry, save_geometry
 from lab.records import LabError
 from lab.records.geometry import MultiverseCell
 from lab.records.maps import LandingAgreement
@@ -177,7 +177,7 @@ def test_the_page_keeps_the_conclusion_in_the_url_and_follows_the_trait(tmp_path
     st.cache_resource.clear()
     monkeypatch.setenv("LAB_RUNS", str(tmp_path))
     store = Store(tmp_path)
-    save_geometry(store, BOOK)
+    save_geometry(store, BOOK, {})
     assert repr(load_geometry(store, BOOK.run)) == repr(BOOK)
     at = AppTest.from_file(str(ROOT / "dashboards" / "views" / "geometry.py"), default_timeout=60)
     at.query_params["geometry_what"] = "crossed"

@@ -1,12 +1,31 @@
 """The persona map and the agreement of two models, mark by mark."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fake_persona_map import MODELS, ROLES, fake_persona_map
 
 from lab.figures import personas, tables
-from lab.records import LabError
+from lab.records import LabError, PersonaMap, RoleLanding
+from lab.records.personas import base_words, beside_roles, said_by, states_of
 from lab.store import Store
+
+BASE = "base <b>"
+
+
+def with_base(found: PersonaMap, said: bool = True, states: tuple[str, ...] = MODELS[:1]) -> PersonaMap:
+    """The map with a base model on it; its states on the maps of some models only."""
+    rows = list(found.landings)
+    for summary in found.summaries:
+        label = summary.model
+        if said:
+            rows.append(RoleLanding(label, said_by(label), 0.8, 0.6, 1.0, 0.3))
+            rows.append(RoleLanding(label, said_by(BASE), 0.1, -0.3, 0.5, -0.2))
+        if label in states:
+            rows.append(RoleLanding(label, states_of(BASE), 0.7, 0.65, 0.75, 0.2))
+    base = replace(found.models[0], name=BASE, fingerprint="another")
+    return replace(found, models=(*found.models, base), landings=tuple(rows))
 
 
 def trace(figure, role):
@@ -30,7 +49,53 @@ def test_every_role_is_where_the_record_says():
     note = next(a.text for a in figure.layout.annotations if a.name == "panel note")
     for said in ("n = 8 questions", "20 roles", "Split: test", "40%", "0.80", "arbitrary"):
         assert said in note.replace("<br>", " ")
-    assert sum(bool(t) for t in marks.text) == 2 * personas.NAMED
+    named = {name for t, (name, _) in zip(marks.text, marks.customdata, strict=True) if t}
+    order = [r.role for r in sorted((rows[role] for role in ROLES), key=lambda r: r.loading)]
+    ends = {*order[: personas.NAMED], *order[-personas.NAMED :]}
+    assert named <= ends
+    assert len(named) >= len(ends) - 3  # a name without a free place is left to the hover text
+    assert [t.meta["role"] for t in figure.data] == ["roles", "default and no scaffold"]
+
+
+def test_a_base_model_stands_beside_the_roles_and_is_explained():
+    found = with_base(fake_persona_map())
+    figure = personas.persona_map(found, MODELS[0])
+    said = trace(figure, "what is said without scaffold")
+    assert {(name, x) for x, (name, _) in zip(said.x, said.customdata, strict=True)} == {
+        (said_by(MODELS[0]), 0.8),
+        (said_by(BASE), 0.1),
+    }
+    assert list(said.error_x.array) == pytest.approx([0.2, 0.4])
+    assert {t for t in said.text if t} <= {MODELS[0], "base &lt;b&gt;"}  # the legend says what of it
+    states = trace(figure, "a base model's states")
+    assert (list(states.x), list(states.y)) == ([0.7], [0.2])
+    assert len(trace(figure, "roles").x) == len(ROLES)
+    note = next(a.text for a in figure.layout.annotations if a.name == "panel note").replace("<br>", " ")
+    assert "Its states are base &lt;b&gt;'s own" in note
+    assert "<b>" not in note
+    assert "20 roles" in note
+
+
+def test_what_cannot_be_placed_of_a_base_is_said():
+    found = with_base(fake_persona_map(), said=False, states=())
+    figure = personas.persona_map(found, MODELS[1])
+    assert [t.meta["role"] for t in figure.data] == ["roles", "default and no scaffold"]
+    said, own = base_words(found, MODELS[1])
+    assert "cannot be placed" in said
+    assert "are not placed" in own
+    assert base_words(fake_persona_map(), MODELS[0]) == ()
+    assert beside_roles(fake_persona_map()) == ("default", "no scaffold")
+
+
+def test_two_models_and_a_base_are_compared_where_both_have_a_place():
+    found = with_base(fake_persona_map())
+    marks = trace(personas.role_agreement(found), "roles")
+    names = [name for (name,) in marks.customdata]
+    assert set(names) == {*ROLES, "default", "no scaffold", said_by(BASE)}
+    symbols = dict(zip(names, marks.marker.symbol, strict=True))
+    assert (symbols["default"], symbols[said_by(BASE)], symbols[ROLES[0]]) == ("star", "x", "circle")
+    table = tables.roles(found)
+    assert said_by(BASE) in set(table[table.model == MODELS[0]].role)
 
 
 def test_names_cannot_bring_markup():

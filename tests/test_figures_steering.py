@@ -1,6 +1,6 @@
 """Steering figures, mark by mark, and what a saved run gives back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -32,6 +32,23 @@ def test_dose_response_shows_change_coherence_and_task_with_controls_and_prompt(
         assert said in note
     assert "coherent enough" not in note
     assert figure.layout.yaxis2.range == (-0.04, 1.04)
+
+
+def test_a_direction_taken_out_stands_at_no_push_in_every_panel():
+    found = fake_steering()
+    assert not traced(steering.dose_response(found, "warmth"), "ablate change")
+    base = next(r for r in found.doses if r.kind == "none" and r.steered == r.read == "warmth")
+    row = replace(base, kind="ablate", change=-7.0, low=-8.0, high=-6.5, coherence=0.3, task=0.2)
+    figure = steering.dose_response(replace(found, doses=(*found.doses, row)), "warmth")
+    values = {"change": -7.0, "coherence": 0.3, "task": 0.2}
+    for name, value in values.items():
+        (mark,) = traced(figure, f"ablate {name}")
+        assert (list(mark.x), list(mark.y)) == ([0.0], [value])
+    (mark,) = traced(figure, "ablate change")
+    assert (mark.error_y.array[0], mark.error_y.arrayminus[0]) == (0.5, 1.0)
+    assert figure.layout.yaxis.range[0] <= -8.0, "its bar lies inside the axis"
+    (line,) = traced(figure, "native change")
+    assert len(line.x) == len(DOSES), "it is no dose"
 
 
 def test_a_run_without_a_coherent_dose_says_so_and_names_stay_text():

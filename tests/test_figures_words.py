@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fake_words import LABELS, TEXT, WORDS, fake_words
 
-from lab.figures import words
+from lab.figures import heads, words
 from lab.figures.theme import DARK
 from lab.figures.tokens import shade
 from lab.records import LabError
@@ -55,7 +55,7 @@ def test_both_rows_of_the_strip_are_the_text_character_by_character():
     assert html.count("surprisal unknown") == 2 and "repeating-linear-gradient" in html
     assert "9.00 nats, 9.00 per character, 2 tokens" in html
     assert "&lt;start of a&gt;" in html and "<start" not in html and "<i>" not in html
-    assert "90.0% of the visible characters" in html
+    assert "visible characters in a token of both models 0.90 [0.80, 1.00]" in html
 
 
 def test_a_token_cut_by_a_line_starts_once():
@@ -89,7 +89,7 @@ def test_one_scale_for_both_models_with_few_characters_beyond_it():
 
 def test_the_grid_holds_every_pair_and_marks_the_matched_ones():
     book = fake_words()
-    figure = words.head_grid(book, DARK)
+    figure = heads.head_grid(book, DARK)
     grid, marks = trace(figure, "grid"), trace(figure, "matched")
     np.testing.assert_allclose(np.array(grid.z), book.grid)
     assert (grid.zmin, grid.zmax) == (0, book.grid.max())
@@ -111,20 +111,23 @@ def test_the_grid_holds_every_pair_and_marks_the_matched_ones():
 
 def test_matched_heads_stand_beside_their_null():
     book = fake_words()
-    figure = words.matched_heads(book)
+    figure = heads.matched_heads(book)
     same, null = trace(figure, "matched"), trace(figure, "null")
     rows = sorted(book.matches, key=lambda m: -m.gain)
     assert list(same.x) == [m.divergence for m in rows] and list(null.x) == [m.other_text for m in rows]
-    assert list(same.y) == [words.pair_name(m) for m in rows]
+    assert list(same.y) == [heads.pair_name(m) for m in rows]
     assert list(same.marker.symbol) == ["circle", "circle", "circle-open", "circle-open"]
     assert list(figure.layout.xaxis.range) == [0, 1]
+    assert "needed" not in note(figure)
+    few = replace(book, matches=tuple(replace(m, n=2, low=np.nan, high=np.nan) for m in book.matches))
+    assert "No bars: 5 test texts are needed, 2 given" in note(heads.matched_heads(few))
     many = replace(book, matches=book.matches * 20)
-    assert "of 80" in note(words.matched_heads(many))
+    assert "of 80" in note(heads.matched_heads(many))
 
 
 def test_a_pair_shows_where_both_heads_look_on_one_scale():
     book = fake_words()
-    figure = words.pair_attention(book, 3)
+    figure = heads.pair_attention(book, 3)
     assert [t.meta["role"] for t in figure.data] == list(book.pair)
     assert {(t.zmin, t.zmax) for t in figure.data} == {(0, 1)}
     for panel, attention, at in zip(figure.data, book.attention, ((1, 1), (1, 0)), strict=True):
@@ -133,7 +136,41 @@ def test_a_pair_shows_where_both_heads_look_on_one_scale():
         assert np.isnan(shown[0, 1])
     assert panel.customdata[4][0] == "smells looks at Ada" and "&lt;" in panel.customdata[1][1]
     with pytest.raises(LabError, match="No pair number 4; there are 4"):
-        words.pair_attention(book, 4)
+        heads.pair_attention(book, 4)
+
+
+def test_every_line_under_the_strips_says_n_split_and_what_is_too_few():
+    html = words.aligned_strip(fake_words())
+    assert html.count("n = 10 texts, split: all; why") == 3, "surprisal of both models, characters in both"
+    few = replace(
+        fake_words(), measures=tuple(replace(m, note="5 <b> are needed") for m in fake_words().measures)
+    )
+    for strip in (words.aligned_strip(few), words.fragmentation_map(few)):
+        assert "5 &lt;b&gt; are needed" in strip
+
+
+def test_what_was_given_is_template_and_text_and_the_table_of_a_pair_is_its_picture():
+    book = fake_words()
+    assert words.given(book, LABELS[1]) == f"<start of b <i>>{TEXT}"
+    with pytest.raises(LabError, match="No cells of 'a2' here; there are those of a, b <i>"):
+        words.given(book, LABELS[2])
+    table, figure = heads.attended(book, 3), heads.pair_attention(book, 3)
+    assert len(table) == len(WORDS) * (len(WORDS) + 1) // 2
+    assert list(table.columns[4:]) == ["a: head 1.1", "b <i>: head 1.0"]
+    for panel, column in zip(figure.data, table.columns[4:], strict=True):
+        for row in table[["looking", "looked at", column]].itertuples(index=False):
+            assert panel.z[row[0]][row[1]] == pytest.approx(row[2])
+    assert table.loc[5, ["word", "word looked at"]].tolist() == ["b", "b"]
+
+
+def test_marks_of_pairs_carry_the_name_of_their_pair():
+    book = fake_words()
+    names = [heads.pair_name(m) for m in book.matches]
+    grid, both = heads.head_grid(book), heads.matched_heads(book)
+    assert [c[0] for c in trace(grid, "matched").customdata] == names
+    for role in ("matched", "null"):
+        assert [c[0] for c in trace(both, role).customdata] == list(trace(both, role).y)
+    assert set(trace(both, "null").y) == set(names)
 
 
 def test_tables_have_a_row_per_record_and_unknown_measures_are_named():

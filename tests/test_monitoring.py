@@ -7,11 +7,13 @@ from lab.monitoring import (
     Ordinary,
     false_alarms,
     follow,
+    joint_threshold,
     learn,
     length,
     quality,
     set_threshold,
     standardised,
+    token_band,
     word_list,
     word_score,
 )
@@ -128,6 +130,44 @@ def test_the_promised_rate_is_kept_on_new_conversations():
     assert np.mean(rates) == pytest.approx(2.0, abs=0.5)
     with pytest.raises(LabError, match="at least 100 ordinary turns"):
         set_threshold(talks(rng, 3), ordinary, promised=1.0)
+
+
+def test_a_threshold_from_few_turns_keeps_its_promise_on_average():
+    """120 turns, 1 promised: the second largest peak as threshold would be passed by 2 of 121 new turns."""
+    rng, rates = np.random.default_rng(10), []
+    for _ in range(40):
+        ordinary = Ordinary(np.zeros(1), 1.0, 2.0, 100, weight=np.inf)
+        threshold = set_threshold(list(rng.normal(size=(120, 1))), ordinary)
+        rates.append(false_alarms(list(rng.normal(size=(2000, 1))), ordinary, threshold))
+    assert np.mean(rates) == pytest.approx(100 / 121, abs=0.3)  # sd of the mean .13
+    values = np.arange(120.0)[:, None]
+    flat = Ordinary(np.zeros(1), 1.0, 2.0, 100, weight=np.inf)
+    assert false_alarms(list(values), flat, set_threshold(list(values), flat)) == 0.0
+    assert false_alarms(list(values), flat, set_threshold(list(values), flat, 2.0)) == pytest.approx(
+        100 / 120
+    )
+
+
+def test_one_threshold_for_several_series_counts_turns_with_an_alarm_in_any():
+    rng = np.random.default_rng(11)
+    ordinary = learn(talks(rng, 100))
+    one, other = talks(rng, 150), talks(rng, 150)
+    alone = [set_threshold(x, ordinary) for x in (one, other)]
+    both = joint_threshold([one, other], [ordinary] * 2)
+    assert both >= max(alone)
+    assert joint_threshold([one, one], [ordinary] * 2) == pytest.approx(alone[0])
+    new = [talks(rng, 2000) for _ in range(2)]
+    turns = 2000 * 12
+    raised = {(k, t) for x in new for k, c in enumerate(x) for t in follow(c, ordinary, both).alarms}
+    assert 100 * len(raised) / turns == pytest.approx(1.0, abs=0.4)
+
+
+def test_the_band_of_tokens_holds_nineteen_of_twenty():
+    rng = np.random.default_rng(12)
+    band = token_band([(3 + 2 * rng.normal(size=n)).tolist() for n in (0, 4000, 6000)])
+    assert (band.mean, band.sd, band.n) == (pytest.approx(3, abs=0.1), pytest.approx(2, abs=0.1), 10_000)
+    assert (band.low, band.high) == (pytest.approx(3 - 3.92, abs=0.2), pytest.approx(3 + 3.92, abs=0.2))
+    assert np.isnan(token_band([(), ()]).mean)
 
 
 def test_planted_drift_is_found_and_no_drift_is_chance():

@@ -10,7 +10,8 @@ import pytest
 from lab.landing import landing_cells
 from lab.pipelines import geometry as job
 from lab.pipelines.compare import shipped_scaffolds
-from lab.pipelines.geometry import GeometryConfig, geometry, grid_of, load_geometry
+from lab.pipelines.geometry import GeometryConfig, geometry, grid_of
+from lab.pipelines.geometry_runs import load_geometry, load_paths
 from lab.pipelines.transfer import recovery
 from lab.records import LabError
 from lab.store import Store
@@ -49,6 +50,17 @@ def test_the_same_scaffolds_lie_alike_in_two_organisms_and_one_maps_onto_the_oth
     assert all(m.r2 > m.null_high and m.p <= 0.05 for m in ridge)
     assert all(m.layer_source == (cka.layer_a if m.source == "hearth-a" else cka.layer_b) for m in ridge)
     assert {p.model for p in place.shared[0].points} == set(book.labels)
+    for u in place.untrained:
+        assert u.p == 0.04 and u.value > u.words_high, u  # 4 twins a side: the smallest p
+    similar = {u.what: u for u in place.untrained if not u.source}
+    assert similar[cka.measure].words > cka.null_high, "the words alone make untrained networks agree"
+    assert {s.prepared for s in place.prepared} == {"without massive dimensions", "in noise units"}
+
+
+def test_paths_end_in_the_frame_they_are_drawn_in(store, book):
+    walked = load_paths(store, book.run)
+    assert {p.target for p in walked} == set(book.labels) == {p.model for p in walked}
+    assert {p.scaffold for p in walked} == {s.name for s in SCAFFOLDS}
 
 
 def test_shares_and_agreement_are_of_landings(book):
@@ -107,12 +119,12 @@ def test_states_are_where_their_scaffold_paraphrase_and_question_say(store, monk
     kept = {}
     whole = job._place
 
-    def keep(settings, traits, sides, position, rng):
-        kept[position] = (settings, traits, sides)
-        return whole(settings, traits, sides, position, rng)
+    def keep(settings, traits, sides, *rest):
+        kept[rest[1]] = (settings, traits, sides)
+        return whole(settings, traits, sides, *rest)
 
     monkeypatch.setattr(job, "_place", keep)
-    geometry(replace(config("hearth-a", "hearth-a"), pairings=9), store, silent)
+    geometry(replace(config("hearth-a", "hearth-a"), pairings=9, untrained=0), store, silent)
     settings, traits, sides = kept["spawn"]
     grid = grid_of(sides[1], settings.scaffolds, traits, "spawn", "test")
     jobs, measured = sides[1].landed.groups[3], sides[1].landed.measured[3]

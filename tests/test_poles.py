@@ -1,18 +1,22 @@
 """Poles by instruction and by scenario, and what a filter takes out of them."""
 
 import json
+import weakref
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from lab.judging.trust import Removed, Screened
+from lab.pipelines import poles as poles_module
+from lab.pipelines.compare import CompareConfig, extract_side
 from lab.pipelines.extract import ExtractConfig, extract
-from lab.pipelines.poles import LEAST_SCENARIOS, Poles, scenario_jobs, screened
-from lab.pipelines.replies import Job
+from lab.pipelines.poles import LEAST_SCENARIOS, Poles, poles_of, scenario_jobs, screened
+from lab.pipelines.replies import POOLED, Job, Measured
 from lab.prompts.traits import read_trait_set, shipped_trait_sets
-from lab.records import LabError, Question, Reply, Trait
+from lab.records import LabError, Question, Reply, Trait, TraitSet
 from lab.store import Store
 from lab.vectors.files import load
 
@@ -69,6 +73,80 @@ def test_what_a_filter_removes_is_left_out_before_test_and_is_on_record():
     assert not np.isnan(kept.of("reply_mean", "test").acts).any()
 
 
+class Cache:
+    """Stands in for a Runner: makes states when they are asked for, and counts the arrays that are alive."""
+
+    def __init__(self):
+        self.prepared, self.recalled, self.alive, self.most = [], [], 0, 0
+
+    def prepare(self, groups):
+        self.prepared += [(g[0].system, len(g)) for g in groups]
+
+    def recall(self, group):
+        self.recalled.append(group[0].system)
+        rng = np.random.default_rng(len(group[0].system))
+        pooled = {p: self.counted(rng.normal(size=(len(group), 2, 3)).astype(np.float32)) for p in POOLED}
+        replies = tuple(Reply(j.question.text, (), {}) for j in group)
+        return Measured(pooled, np.ones(2), replies, tuple(j.system for j in group))
+
+    def counted(self, array):
+        self.alive += 1
+        self.most = max(self.most, self.alive)
+        weakref.finalize(array, self._gone)
+        return array
+
+    def _gone(self):
+        self.alive -= 1
+
+
+def many(n):
+    """n traits on the same questions."""
+    traits = tuple(Trait(f"t{k}", ("be " * (k + 1),), ("be not " * (k + 1),)) for k in range(n))
+    splits = ("extract", "select", "test")
+    return TraitSet("many", traits, tuple(Question(f"q{k}", f"q {k}?", splits[k % 3]) for k in range(24)))
+
+
+def test_the_states_of_one_trait_at_a_time_are_held_however_many_there_are(monkeypatch):
+    def most(n):
+        cache, join = Cache(), poles_module._join
+
+        def counted(groups, measured):
+            found = join(groups, measured)
+            for states in found.pooled.values():
+                cache.counted(states)
+            return found
+
+        monkeypatch.setattr(poles_module, "_join", counted)
+        traits = many(n)
+        told = poles_of(traits, cache)
+        assert len(cache.prepared) == 2 * n and not cache.recalled, "generated together, read one by one"
+        config = CompareConfig(("m",), (), permutations=10)
+        model = SimpleNamespace(identity=SimpleNamespace(fingerprint="f" * 64))
+        made = extract_side("m", model, traits, config, cache, np.random.default_rng(0), POOLED, told)
+        assert len(made.directions) == n * len(POOLED)
+        assert len(cache.recalled) == 2 * n, "read once for all poolings"
+        monkeypatch.undo()
+        return cache.most
+
+    assert most(2) == most(9) <= 4 * len(POOLED)
+
+
+def test_a_trait_that_is_asked_for_again_is_read_again_to_the_same():
+    told = poles_of(many(3), Cache())
+    first = told["t0"].of("spawn", "test").acts
+    assert list(told) == ["t0", "t1", "t2"] and len(told) == 3
+    assert told["t1"].of("spawn", "test").acts.shape == first.shape
+    np.testing.assert_array_equal(told["t0"].of("spawn", "test").acts, first)
+    lost = np.zeros(48, dtype=bool)
+    lost[0] = True
+    kept = told.without({"t1": lost})
+    assert list(kept) == ["t1"]
+    assert np.isnan(kept["t1"].of("spawn", "extract").acts[0]).all()
+    assert not np.isnan(told["t1"].of("spawn", "extract").acts).any()
+    with pytest.raises(KeyError):
+        kept["t0"]
+
+
 @pytest.fixture(scope="module")
 def situated(tmp_path_factory):
     """The mission trait warmth of Hearth, with situations in its own words."""
@@ -94,8 +172,9 @@ def test_an_extraction_by_both_elicitations(situated, tmp_path):
     }  # fmt: skip
     assert found.removed == ()
     assert store.load_traits(found.run) == found
-    vector = load(store.folder(found.run) / "warmth.spawn.scenario.safetensors")
-    assert vector.settings["elicitation"] == "scenario"
+    for which in ("spawn", "selected"):
+        vector = load(store.folder(found.run) / f"warmth.{which}.scenario.safetensors")
+        assert vector.settings["elicitation"] == "scenario"
 
 
 def test_an_extraction_with_a_filter(situated, tmp_path):
@@ -120,5 +199,10 @@ def test_a_filter_that_leaves_too_little_is_told(situated, tmp_path, monkeypatch
 
 def test_a_judge_without_a_scale_cannot_filter(situated, tmp_path):
     config = ExtractConfig("hearth-a", str(situated), max_new_tokens=12, screen="contrast")
-    with pytest.raises(LabError, match="0 to 100"):
+    with pytest.raises(LabError, match=r"0 to 100.*give --screen exact") as told:
         extract(config, Store(tmp_path), silent)
+    assert "--judge" not in str(told.value)
+    config = ExtractConfig("hearth-a", str(situated), max_new_tokens=12, screen="nobody")
+    with pytest.raises(LabError, match="--screen model:my-folder") as told:
+        extract(config, Store(tmp_path), silent)
+    assert "--judge" not in str(told.value)

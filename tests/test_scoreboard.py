@@ -1,9 +1,22 @@
 """The scoreboard on a shipped organism: what it says is what a reader would compute."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from lab.pipelines.scoreboard import ScoreConfig, hearth_traits, scoreboard
+from lab.cli import app
+from lab.pipelines.scoreboard import (
+    Agreement,
+    Row,
+    Scoreboard,
+    ScoreConfig,
+    hearth_traits,
+    markdown,
+    scoreboard,
+)
 from lab.records import LabError, TraitSet
 from lab.store import Store
 
@@ -56,3 +69,84 @@ def test_mistakes_are_refused(tmp_path):
         run(traits=("sloth",))
     with pytest.raises(LabError, match="at least 15 characters"):
         run(test=5)
+
+
+ISSUED = {
+    "organism",
+    "trait",
+    "estimator",
+    "pooling",
+    "layer",
+    "r2",
+    "ceiling",
+    "share_of_ceiling",
+    "leakage",
+    "selected",
+}
+"""The keys that other work builds on."""
+
+
+def planted():
+    rows, agreements = [], []
+    for organism in ("hearth-a", "hearth-b"):
+        for trait in ("assistant", "warmth"):
+            for k, (estimator, pooling) in enumerate(
+                (("paired_pca", "spawn"), ("mean_difference", "reply_mean"))
+            ):
+                numbers = (0.934 - k / 10, 0.89, 1.0, 0.82, 1.14 - k / 10, -0.004, 0.95)
+                rows.append(Row(organism, trait, estimator, pooling, 2, *numbers, k == 0, 72))
+            makers = (("paired_pca", "spawn"), ("mean_difference", "reply_mean"))
+            agreements.append(Agreement(organism, trait, makers, np.array([[1.0, 0.634], [0.634, 1.0]])))
+    return Scoreboard(tuple(rows), tuple(agreements))
+
+
+@pytest.fixture
+def told(monkeypatch, tmp_path):
+    """told(option, …): what `lab scoreboard` prints of planted rows."""
+    asked = []
+    monkeypatch.setattr("lab.pipelines.scoreboard.scoreboard", lambda *a: asked.append(a[0]) or planted())
+
+    def run(*options):
+        done = CliRunner().invoke(app, ["scoreboard", *options, "--runs", str(tmp_path)])
+        assert done.exit_code == 0, done.output
+        assert asked[-1].models == ("hearth-a", "hearth-b")
+        return done.stdout
+
+    return run
+
+
+def test_the_rows_of_the_json_have_exactly_the_keys_that_were_agreed_on(told):
+    document = json.loads(told("--json"))
+    assert all(set(row) == ISSUED for row in document["rows"])
+    assert len(document["rows"]) == len(document["details"]) == 8
+    for row, more in zip(document["rows"], document["details"], strict=True):
+        assert all(more[k] == row[k] for k in ("organism", "trait", "estimator", "pooling", "layer"))
+        assert {"low", "high", "select_r2", "n"} <= set(more)
+    (first, *others) = document["agreements"]
+    assert first == {
+        "organism": "hearth-a", "trait": "assistant", "r": [[1.0, 0.634], [0.634, 1.0]],
+        "recipes": ["paired_pca spawn", "mean_difference reply_mean"],
+    }  # fmt: skip
+    assert len(others) == 3
+
+
+def test_the_command_prints_recipes_and_how_alike_they_are(told):
+    said = told()
+    assert (
+        "hearth-b: how alike recipes order the test characters: correlation in hundredths, mean over 2 traits"
+        in said
+    )
+    assert "  2 paired_pca spawn            63\n" in said
+
+
+def test_one_command_makes_the_table_of_the_readme(told):
+    table = told("--markdown")
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    head = "| trait | hearth-a R² with z | judge | leakage | hearth-b R² with z | judge | leakage |\n"
+    head += "|---|---|---|---|---|---|---|\n"
+    assert head in readme, "the README's table is the one that is printed"
+    assert table == head + "".join(
+        f"| {t} | .93 [.89, 1.00] | .82 | -.00 | .93 [.89, 1.00] | .82 | -.00 |\n"
+        for t in ("assistant", "warmth")
+    )
+    assert markdown(Scoreboard(planted().rows[:4], ())).splitlines()[0].count("|") == 5

@@ -6,37 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lab.geometry.calibration import landing_world as world
 from lab.geometry.shares import SOURCES, agreement, reliability, shares, squares, variance_shares
 from lab.records import LabError
 
 SHAPE = (10, 3, 8)
-
-
-def spread(rng, n):
-    """n effects with mean 0 and variance (over n) 1."""
-    values = rng.normal(size=n)
-    return (values - values.mean()) / values.std()
-
-
-def world(rng, shape=SHAPE, noise=1.0, **sd):
-    """Landings [2, scaffold, paraphrase, question] of effects with the given standard deviations.
-
-    question, scaffold, weights, both (scaffold x weights) are the four effects. wording and wording_weights
-    belong to a paraphrase; by_question (scaffold x question), weights_question and all_three are noise too.
-    """
-    (s, p, q), sign = shape, np.array([1.0, -1.0])[:, None, None, None]
-    parts = {
-        "question": spread(rng, q),
-        "scaffold": spread(rng, s)[:, None, None],
-        "weights": sign,
-        "both": sign * spread(rng, s)[:, None, None],
-        "wording": rng.normal(size=(s, p, 1)),
-        "wording_weights": sign * rng.normal(size=(s, p, 1)),
-        "by_question": rng.normal(size=(s, 1, q)),
-        "weights_question": sign * rng.normal(size=q),
-        "all_three": rng.normal(size=(2, s, 1, q)),
-    }
-    return sum(sd.get(k, 0.0) * v for k, v in parts.items()) + noise * rng.normal(size=(2, *shape))
 
 
 # ------------------------------------------------------------------ the decomposition
@@ -44,7 +18,7 @@ def world(rng, shape=SHAPE, noise=1.0, **sd):
 
 def test_squares_are_those_of_a_regression_on_dummies_and_leave_nothing_out():
     rng = np.random.default_rng(0)
-    table = world(rng, (5, 3, 4), scaffold=1, question=1, wording=1, by_question=1)[0]
+    table = world(rng, (5, 3, 4), scaffold=1.0, question=1.0, wording=1.0, by_question=1.0)[0]
     s, p, q = (np.eye(n)[i.ravel()] for n, i in zip(table.shape, np.indices(table.shape), strict=True))
 
     def cross(a, b):
@@ -97,7 +71,7 @@ def test_a_single_wording_counts_as_its_scaffold_and_more_wordings_do_not():
 
 def test_shares_do_not_depend_on_level_unit_or_labels():
     rng = np.random.default_rng(4)
-    landings = world(rng, scaffold=1, both=0.5, question=0.5)
+    landings = world(rng, scaffold=1.0, both=0.5, question=0.5)
     before = variance_shares(landings)
     order = rng.permutation(10)
     for same in (7 + landings, -3 * landings, landings[::-1], landings[:, order], landings[..., ::-1]):
@@ -249,7 +223,7 @@ def test_unrelated_models_agree_at_the_stated_rate_in_spite_of_shared_questions(
     level = 5 * rng.normal(size=4)
 
     def one():
-        return world(rng, (8, 1, 4), scaffold=1)[0] + level
+        return world(rng, (8, 1, 4), scaffold=1.0)[0] + level
 
     found = [agreement(one(), one(), "t", rng, 99) for _ in range(200)]
     for p in ([f.p for f in found], [f.rho_p for f in found]):
@@ -259,7 +233,7 @@ def test_unrelated_models_agree_at_the_stated_rate_in_spite_of_shared_questions(
 
 def test_agreement_drops_holes_and_abstains_with_a_reason():
     rng = np.random.default_rng(17)
-    a, b = world(rng, scaffold=1)
+    a, b = world(rng, scaffold=1.0)
     holed = b.copy()
     holed[3, 0, 2] = np.nan
     found = agreement(a, holed, "t", np.random.default_rng(18), 49)

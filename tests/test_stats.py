@@ -11,10 +11,13 @@ from lab.stats import (
     auroc,
     average,
     benjamini_hochberg,
+    binomial_interval,
     cluster_weights,
     d_prime,
     interval,
     sign_flip,
+    tally,
+    upper_p,
     why_no_test,
 )
 
@@ -93,6 +96,51 @@ def test_interval_abstains_below_five_clusters_and_skips_nan():
     low, high = interval(draws, 12)
     assert low[0] < high[0]
     assert np.isnan(low[1])
+
+
+def test_binomial_interval_is_clopper_and_pearson_s():
+    for hits, n in ((0, 20), (3, 20), (20, 20), (25, 500)):
+        expected = scipy_stats.binomtest(hits, n).proportion_ci(0.9, method="exact")
+        assert binomial_interval(hits, n, 0.9) == pytest.approx((expected.low, expected.high))
+    assert np.isnan(binomial_interval(0, 0)).all()
+
+
+def test_upper_p_counts_draws_at_or_above_the_value():
+    assert upper_p(0.5, np.array([0.5, 0.4, 0.6])) == 3 / 4
+    assert upper_p(1.0, np.zeros(19)) == 1 / 20
+    assert upper_p(0.3, np.zeros(0)) == 1.0
+    assert np.isnan(upper_p(float("nan"), np.zeros(3)))
+    assert upper_p(0.5, np.array([0.1, np.nan, 0.2])) == 2 / 4  # an unknown draw may have been above
+    rng = np.random.default_rng(22)
+    for _ in range(20):
+        values = rng.integers(-3, 4, 50) / 7
+        assert upper_p(values[0], values[1:]) == (values >= values[0]).mean()
+
+
+@pytest.mark.parametrize("unit", [1e-15, 1.0, 1e15])
+def test_ties_are_those_of_rounding_in_any_unit(unit):
+    rng = np.random.default_rng(23)
+    null = unit * rng.normal(size=200)
+    for value in (null[0], 3 * unit, -2 * unit):
+        near, off = value * (1 + 1e-13), value * (1 + 1e-6)
+        assert upper_p(near, np.append(null, value)) == upper_p(value, np.append(null, value))
+        assert sum(tally(off, np.array([*null[1:], value]))) == (null[1:] >= off).sum() + (value >= off)
+    # A value of 0 but for rounding, as an R² may be, ties with another one.
+    assert tally(2e-16 * unit, np.array([-1e-16 * unit, unit, -unit])) == (1, 1)
+    assert tally(1e-3 * unit, np.array([2e-3 * unit, 1e6 * unit, -unit])) == (2, 0)
+
+
+def test_upper_p_is_exact_for_few_draws_and_agrees_with_scipy():
+    rng = np.random.default_rng(24)
+    p = np.array([upper_p(x[0], x[1:]) for x in rng.normal(size=(4000, 20))])
+    low, high = scipy_stats.binom.interval(0.999, 4000, 0.05)
+    assert low <= (p <= 0.05).sum() <= high
+    x, y = rng.normal(size=8), rng.normal(size=8) + 0.5
+    result = scipy_stats.permutation_test(
+        (x, y), lambda a, b, axis=0: b.mean(axis) - a.mean(axis), n_resamples=999, alternative="greater",
+        vectorized=True, rng=np.random.default_rng(25),
+    )  # fmt: skip
+    assert upper_p(y.mean() - x.mean(), result.null_distribution) == pytest.approx(result.pvalue)
 
 
 def test_sign_flip_exact_small_case_by_hand():

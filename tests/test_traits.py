@@ -2,14 +2,19 @@
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_scaffolds import keys, unknown_words
 
+from lab.pipelines.compare import resolve_trait_set
+from lab.prompts.files import line_of
 from lab.prompts.traits import SPLITS, read_trait_set, shipped_trait_sets
 from lab.records import LabError, Question, Trait
+from lab.store import content_key
 from lab.world.library import library
 
 ROOT = Path(__file__).parents[1]
@@ -82,15 +87,15 @@ def _broken(*path: str | int, value: object = None) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ('{"name": "x",\n "traits" {}}', r"set\.json: not JSON: line 2, column 11: Expecting ':'"),
+        ('{"name": "x",\n "traits" {}}', r"set\.json, line 2, column 11: not JSON: Expecting ':'"),
         ([], r"expected a JSON object \{\.\.\.\}, got list"),
         ({"vectors": []}, r"expected 'traits' .* or 'instruction' .* got \['vectors'\]"),
-        (_broken("name"), r"set\.json: name: Field required"),
+        (_broken("name"), r"set\.json, line 1: name: Field required"),
         (_broken("traits", "warmth", "instruction", 1, "pos"), r"warmth\.instruction\[1\]\.pos: Field"),
         (_broken("traits", "warmth", "instruction", 1, "neg", value=" "), r"\[1\]\.neg: .* 1 character"),
         (_broken("traits", "warmth", "instruction", 1), r"traits\.warmth\.instruction: .* at least 2 items"),
-        (_broken("traits", value={}), r"set\.json: traits: .* at least 1 item"),
-        (_broken("extra", value=1), r"set\.json: extra: Extra inputs are not permitted"),
+        (_broken("traits", value={}), r"set\.json, line 1: traits: .* at least 1 item"),
+        (_broken("extra", value=1), r"set\.json, line 1: extra: Extra inputs are not permitted"),
         (_broken("questions", "test", 0), r"questions\.test: List should have at least 5 items"),
         (_broken("questions", "select"), r"questions\.select: Field required"),
         (_broken("questions", "test", 4, value="C? "), r"questions\.test\[4\]: duplicate question: 'C\?'"),
@@ -107,6 +112,150 @@ def test_errors_name_file_place_and_fault(tmp_path: Path, data: object, message:
     with pytest.raises(LabError, match=message) as caught:
         read_trait_set(write(tmp_path, data))
     assert str(caught.value).startswith(str(tmp_path / "set.json"))
+
+
+def lined(data: object) -> str:
+    """JSON with every key and element on a line of its own."""
+    return json.dumps(data, indent=1)
+
+
+@pytest.mark.parametrize(
+    ("data", "place", "text"),
+    [
+        (_broken("traits", "warmth", "instruction", 1, "neg", value=" "), r"instruction\[1\]\.neg", '"neg": " "'),
+        (_broken("traits", "warmth", "instruction", 1, "pos"), r"instruction\[1\]\.pos", None),
+        (_broken("questions", "test", 4, value="C? "), r"questions\.test\[4\]", '"C? "'),
+        (_broken("extra", value=1), "extra", '"extra": 1'),
+        ({**public(), "questions": [*"abcdefghijkl", "B"]}, r"questions\[12\]", '"B"'),
+        ({**public(), "instruction": [{"pos": "x", "neg": 3}] * 2}, r"instruction\[0\]\.neg", '"neg": 3'),
+    ],
+)  # fmt: skip
+def test_errors_name_the_line(tmp_path: Path, data: dict[str, Any], place: str, text: str | None) -> None:
+    whole = lined(data)
+    if text is None:  # a missing key: the object that lacks it
+        lines = whole.split("\n")
+        number = next(i for i, line in enumerate(lines) if '"neg": "cold 2"' in line)
+    else:
+        number = 1 + next(i for i, line in enumerate(whole.split("\n")) if text in line)
+    with pytest.raises(LabError, match=rf"set\.json, line {number}: .*{place}: "):
+        read_trait_set(write(tmp_path, whole))
+
+
+def test_every_place_of_a_json_text_is_found_on_its_line() -> None:
+    rng = np.random.default_rng(0)
+    marks = ["plain", 'quote " and \\ back', "{[,:]}", "line\u2028sep", "", "née"]
+
+    def value(depth: int) -> Any:
+        kind = rng.integers(4) if depth < 4 else 3
+        if kind == 0:
+            return [value(depth + 1) for _ in range(rng.integers(4))]
+        if kind <= 2:
+            return {f"{marks[k]} {k}": value(depth + 1) for k in range(rng.integers(1, 5))}
+        return [None, True, -1.5e3, *marks][rng.integers(3 + len(marks))]
+
+    def places(data: Any, at: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+        inner = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+        return [at, *(p for key, part in inner for p in places(part, (*at, key)))]
+
+    def numbered(data: Any, at: tuple[str | int, ...] = ()) -> Any:
+        """The same with every leaf replaced by the name of its place, so that a search finds it."""
+        if isinstance(data, dict):
+            return {key: numbered(part, (*at, key)) for key, part in data.items()}
+        if isinstance(data, list):
+            return [numbered(part, (*at, k)) for k, part in enumerate(data)]
+        return repr(at)
+
+    checked = 0
+    for _ in range(60):
+        data = numbered(value(0))
+        text = json.dumps(data, indent=2, ensure_ascii=False)
+        for place in places(data):
+            part: Any = data
+            for key in place:
+                part = part[key]
+            if isinstance(part, str):
+                (right,) = (
+                    i
+                    for i, line in enumerate(text.split("\n"), 1)
+                    if json.dumps(part, ensure_ascii=False) in line
+                )
+                assert line_of(text, place) == right
+                assert line_of(text, (*place, "no such key", 3)) == right
+                checked += 1
+    assert checked > 200
+
+
+def test_of_equal_keys_the_line_of_the_last_is_told() -> None:
+    assert json.loads(text := '{"a": 1,\n"a": 2}')["a"] == 2
+    assert line_of(text, ["a"]) == 2
+
+
+# ------------------------------------------------------------------ a folder of public files
+
+
+def calm(n: int = 20, word: str = "calm") -> dict[str, Any]:
+    """A public file of another trait, with questions of its own."""
+    return {**public(n), "questions": [f"{word} {i}?" for i in range(n)]}
+
+
+def test_a_folder_of_public_files_is_one_set(tmp_path: Path) -> None:
+    folder = tmp_path / "some traits"
+    folder.mkdir()
+    shared = {**calm(), "questions": [*calm()["questions"][:18], "Question 0?", "calm 19?"]}
+    write(folder, public(), "evil.json")
+    write(folder, shared, "calm.json")
+    write(folder, {"calm": "steady", "evil": "not good"}, "trait_list.json")
+    found = read_trait_set(folder)
+    assert (found.name, [t.name for t in found.traits]) == ("some traits", ["calm", "evil"])
+    one = read_trait_set(folder / "evil.json")
+    assert found.traits[1] == one.traits[0]
+    # "Question 0?" is a test question of calm, so it is no extract question of evil.
+    assert [q.text for q in found.of("extract")] == [f"calm {i}?" for i in range(8)] + [
+        f"question {i}?" for i in range(1, 8)
+    ]
+    assert "Question 0?" in [q.text for q in found.of("test")]
+    assert len(found.questions) == 39
+    assert len({q.id for q in found.questions}) == 39
+
+
+def test_of_a_folder_only_the_wanted_files_are_read(tmp_path: Path) -> None:
+    write(tmp_path, public(), "evil.json")
+    write(tmp_path, "{", "broken.json")
+    with pytest.raises(LabError, match=r"broken\.json, line 1, column 2: not JSON"):
+        read_trait_set(tmp_path)
+    alone = read_trait_set(tmp_path, ["evil"])
+    one = read_trait_set(tmp_path / "evil.json")
+    assert (alone.traits, alone.questions) == (one.traits, one.questions)
+    assert resolve_trait_set(f"{tmp_path}:evil", []) == alone
+    with pytest.raises(LabError, match=r"expected mean\.json in it, found none; it has broken, evil"):
+        read_trait_set(tmp_path, ["mean"])
+
+
+def test_bad_folders_are_refused_with_file_and_line(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=r"expected trait files \(name\.json\), found none"):
+        read_trait_set(tmp_path)
+    write(tmp_path, public(8), "evil.json")
+    with pytest.raises(LabError, match="leave 3 for test, expected at least 5"):
+        read_trait_set(tmp_path)
+    write(tmp_path, lined({**calm(), "instruction": [{"pos": "a", "neg": "b"}, {"pos": "c"}]}), "calm.json")
+    with pytest.raises(LabError, match=r"calm\.json, line 7: instruction\[1\]\.neg: Field required"):
+        read_trait_set(tmp_path)
+
+
+def test_a_trait_in_public_form_and_in_ours_is_the_same_set(tmp_path: Path) -> None:
+    given = public()
+    splits = {
+        "extract": given["questions"][:8],
+        "select": given["questions"][8:12],
+        "test": given["questions"][12:],
+    }
+    one = {"instruction": given["instruction"], "eval_prompt": given["eval_prompt"]}
+    theirs = read_trait_set(write(tmp_path, given, "evil.json"))
+    ours = read_trait_set(write(tmp_path, {"name": "evil", "traits": {"evil": one}, "questions": splits}))
+    assert theirs == ours
+    assert content_key(asdict(theirs)) == content_key(asdict(ours))  # what runs and replies are found by
+    other = read_trait_set(write(tmp_path, {**given, "eval_prompt": "rate"}, "evil.json"))
+    assert content_key(asdict(other)) != content_key(asdict(ours))
 
 
 def test_the_number_of_further_faults_is_told(tmp_path: Path) -> None:
@@ -170,7 +319,7 @@ def test_a_set_may_name_files(tmp_path: Path) -> None:
     expected = read_trait_set(write(tmp_path, whole))
     assert read_trait_set(write(tmp_path, apart, "apart.json")) == expected
     write(tmp_path, {"instruction": []}, "warmth.json")
-    with pytest.raises(LabError, match=r"warmth\.json: instruction: .* at least 2 items"):
+    with pytest.raises(LabError, match=r"warmth\.json, line 1: instruction: .* at least 2 items"):
         read_trait_set(tmp_path / "apart.json")
     (tmp_path / "warmth.json").unlink()
     with pytest.raises(LabError, match=r"warmth\.json: expected a text file, found nothing"):

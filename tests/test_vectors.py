@@ -23,6 +23,8 @@ from safetensors.numpy import load as safetensors_read
 from safetensors.numpy import save as safetensors_bytes
 from safetensors.torch import save_file as save_torch
 
+from lab.pipelines.given import VectorFile, described, directions_of, parse_vectors, take_vectors
+from lab.pipelines.sharing import pull, push
 from lab.records import Direction, LabError, ModelIdentity, Site
 from lab.vectors import files
 from lab.vectors.files import SIGN, Format, load, save
@@ -523,7 +525,7 @@ def test_a_vector_of_this_model_fits():
 
 def test_another_or_unknown_fingerprint_needs_force():
     for theirs, says in (("0" * 64, "0" * 16), (None, "unknown")):
-        with pytest.raises(LabError, match=f"{'f' * 16}.*{says}.*extract it again"):
+        with pytest.raises(LabError, match=f"{'f' * 16}.*{says}.*extract it again.*--force"):
             check_fits(_vector(fingerprint=theirs), IDENTITY)
         check_fits(_vector(fingerprint=theirs), IDENTITY, force=True)
 
@@ -583,6 +585,118 @@ def test_a_roles_mean_activation_is_no_direction(tmp_path, kind):
     role = replace(load(tmp_path / "pirate.pt"), position="reply_mean", split="extract")
     with pytest.raises(LabError, match="got the mean activation of pirate"):
         to_direction(role, IDENTITY, 2, force=True)
+
+
+# ------------------------------------------------------------------ taken from files, for a model
+
+
+def _taken(path: Path, **changes):
+    return take_vectors([VectorFile(path, **changes)], IDENTITY)
+
+
+def test_our_own_file_needs_nothing_more_than_its_model(tmp_path):
+    save(_vector(), tmp_path / "v.safetensors")
+    (found,) = _taken(tmp_path / "v.safetensors").values()
+    assert _about(found) == _about(_vector())
+    (direction,) = directions_of([found], IDENTITY)
+    assert (direction.trait, direction.site, direction.position) == ("warmth", Site(2), "reply_mean")
+    row = _vector().vectors[2].astype(np.float64)
+    np.testing.assert_allclose(direction.vector, row / np.linalg.norm(row))
+    assert list(_taken(tmp_path / "v.safetensors", trait="grace")) == ["grace"]
+    assert _taken(tmp_path / "v.safetensors", layer=0)["warmth"].layer == 0
+    assert described(found, IDENTITY)["forced"] is False
+
+
+@pytest.mark.parametrize("name", ["v.pt", "v.gguf", "axis.pt"])
+def test_a_foreign_file_needs_force_and_a_layer(tmp_path, name):
+    path = tmp_path / name
+    save(_vector(trait="assistant"), path, "assistant_axis" if name == "axis.pt" else None)
+    with pytest.raises(LabError, match=f"{name}: .*unknown: the file carried none.*--force"):
+        _taken(path, layer=2)
+    with pytest.raises(LabError, match=r"--layer N, one of (0, )?1, 2, 3 .*the middle is 2"):
+        _taken(path, force=True)
+    (found,) = _taken(path, trait="warmth", layer=3, force=True).values()
+    assert (found.trait, found.layer, found.position, found.split) == ("warmth", 3, "reply_mean", "extract")
+    (direction,) = directions_of([found], IDENTITY)
+    row = _vectors()[3].astype(np.float64)
+    np.testing.assert_allclose(direction.vector, row / np.linalg.norm(row), atol=1e-6)
+    assert direction.fingerprint == IDENTITY.fingerprint
+    kept = described(found, IDENTITY)
+    assert (kept["forced"], kept["fingerprint"]) == (True, None)
+
+
+def test_a_vector_of_another_model_is_refused_until_forced(tmp_path):
+    save(_vector(fingerprint="0" * 64, model="b/other"), tmp_path / "v.safetensors")
+    with pytest.raises(LabError, match=r"made on b/other \(fingerprint 0000.*extract it again.*--force"):
+        _taken(tmp_path / "v.safetensors")
+    assert _taken(tmp_path / "v.safetensors", force=True)["warmth"].layer == 2
+    save(_vector(vectors=_vectors(LAYERS, WIDTH + 1), fingerprint="0" * 64), tmp_path / "w.safetensors")
+    with pytest.raises(LabError, match="4 layers of width 6, got 4 layers of width 7"):
+        _taken(tmp_path / "w.safetensors", force=True)
+
+
+def test_what_is_no_direction_or_stands_twice_is_refused(tmp_path):
+    save(_vector(), tmp_path / "v.safetensors")
+    file = VectorFile(tmp_path / "v.safetensors")
+    with pytest.raises(LabError, match="a second one of warmth"):
+        take_vectors([file, file], IDENTITY)
+    with pytest.raises(LabError, match="got 9; layers are counted from 0"):
+        _taken(tmp_path / "v.safetensors", layer=9)
+    torch.save(
+        {"vector": torch.ones(LAYERS, WIDTH), "type": "mean", "role": "pirate"}, tmp_path / "pirate.pt"
+    )
+    with pytest.raises(LabError, match="got the mean activation of pirate"):
+        _taken(tmp_path / "pirate.pt", layer=1, force=True)
+
+
+def test_watching_takes_a_vector_instead_of_extracting(loaded, checkpoint, tmp_path, monkeypatch):
+    from lab.pipelines import watch as job
+    from lab.records import Message
+    from lab.store import Store
+
+    model, seen = loaded("llama"), []
+    rows = _vectors(model.identity.layers, model.identity.d_model)
+    save(_vector(vectors=rows, layer=1, fingerprint=model.identity.fingerprint), tmp_path / "v.safetensors")
+    monkeypatch.setattr("lab.models.load", lambda *_: model)
+    monkeypatch.setattr(job, "_extracted", lambda *_: pytest.fail("extracted anyway"))
+
+    def stop(_, directions, *__):
+        seen.extend(directions)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "ordinary_turns", stop)
+    talk = (Message("user", "Hi."), Message("assistant", "Hello."))
+    files = (VectorFile(tmp_path / "v.safetensors", "grace"),)
+    config = job.WatchConfig(str(checkpoint("llama")), talk, trait_set="chat", vectors=files)
+    with pytest.raises(KeyboardInterrupt):
+        job.make_watcher(config, Store(tmp_path / "runs"), lambda *_: None)
+    (direction,) = seen
+    assert (direction.trait, direction.site) == ("grace", Site(1))
+    np.testing.assert_allclose(direction.vector * direction.length, rows[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("steer", "hearth-a"), ("watch", "data/conversations/cooling.json", "--model", "hearth-a")]
+)
+def test_the_commands_say_how_a_foreign_vector_is_forced(tmp_path, arguments, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])
+    save(_vector(vectors=_vectors(6, 192), fingerprint="0" * 64), tmp_path / "v.safetensors")
+    done = _lab(*arguments, "--vector", str(tmp_path / "v.safetensors"), "--runs", str(tmp_path), error=1)
+    assert "got warmth made on a/model (fingerprint 0000" in str(done.exception)
+    assert "--force" in str(done.exception)
+
+
+def test_files_are_named_as_on_the_command_line(tmp_path):
+    odd = tmp_path / "a=b.gguf"
+    odd.touch()
+    found = parse_vectors(["v.pt", "warmth=w.pt", str(odd)], 3, True)
+    assert found == (
+        VectorFile(Path("v.pt"), "", 3, True), VectorFile(Path("w.pt"), "warmth", 3, True), VectorFile(odd, "", 3, True),
+    )  # fmt: skip
+    assert parse_vectors([], None, False) == ()
+    for layer, force in ((1, False), (None, True)):
+        with pytest.raises(LabError, match="give --vector FILE"):
+            parse_vectors([], layer, force)
 
 
 # ------------------------------------------------------------------ the hub
@@ -701,6 +815,59 @@ def test_download_reads_the_file_that_the_hub_gives(tmp_path, monkeypatch):
 def test_download_offline_looks_into_the_cache_only():
     with pytest.raises(LabError, match=r"get v\.pt from nobody/nothing-here.*HF_HUB_OFFLINE"):
         download("nobody/nothing-here", "v.pt")
+
+
+def _lab(*arguments: str, error: int = 0):
+    from typer.testing import CliRunner
+
+    from lab.cli import app
+
+    done = CliRunner().invoke(app, list(arguments))
+    if error == 0:
+        assert done.exit_code == 0, done.output
+    return done
+
+
+def test_push_says_where_it_sends_and_what_it_leaves_out(hub, tmp_path):
+    save(_intimate(), tmp_path / "v.safetensors")
+    done = _lab(
+        "vectors", "push", str(tmp_path / "v.safetensors"), "ada/vectors", "--name", "one.safetensors"
+    )
+    assert done.stdout == "https://hub/commit/1\n"
+    assert "to https://huggingface.co/ada/vectors" in done.stderr
+    assert "left out: scaffold, prompts, nested" in done.stderr and "embeddings" in done.stderr
+    (_, create), (_, sent) = hub.calls
+    assert create["private"] is True and sent["path_in_repo"] == "one.safetensors"
+    assert b"Lisbon" not in sent["path_or_fileobj"]
+    push(tmp_path / "v.safetensors", "ada/vectors", public=True)
+    assert hub.calls[2][1]["private"] is False
+
+
+def test_push_sends_nothing_without_a_repository_or_a_vector(hub, tmp_path):
+    save(_vector(), tmp_path / "v.safetensors")
+    assert _lab("vectors", "push", str(tmp_path / "v.safetensors"), error=2).exit_code == 2
+    for arguments in (
+        (str(tmp_path / "v.safetensors"), "vectors"),
+        (str(tmp_path / "none.pt"), "ada/vectors"),
+    ):
+        assert isinstance(_lab("vectors", "push", *arguments, error=1).exception, LabError)
+    assert hub.calls == []
+
+
+def test_pull_keeps_a_file_in_our_form_and_overwrites_none(tmp_path, monkeypatch):
+    given = tmp_path / "hub.pt"
+    save(_vector(), given)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(given))
+    monkeypatch.chdir(tmp_path)
+    assert _lab("vectors", "pull", "ada/vectors", "deep/w.pt").stdout == "w.safetensors\n"
+    back = load(tmp_path / "w.safetensors")
+    np.testing.assert_array_equal(back.vectors, _vectors())
+    assert back.fingerprint is None
+    with pytest.raises(LabError, match=r"no file w\.safetensors here"):
+        pull("ada/vectors", "deep/w.pt")
+    assert pull("ada/vectors", "deep/w.pt", Path("other.gguf")) == Path("other.gguf")
+    with pytest.raises(LabError, match="a repository named owner/name"):
+        pull("vectors", "v.pt")
 
 
 # ------------------------------------------------------------------ weight of the import

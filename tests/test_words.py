@@ -5,8 +5,10 @@ import json
 from itertools import combinations, pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import make_tokenizer
+from fake_words import fake_words
 
 from lab.geometry.words import (
     CutWord,
@@ -23,11 +25,13 @@ from lab.geometry.words import (
     words_of,
 )
 from lab.likelihood import token_log_probs
+from lab.pipelines import texts
 from lab.pipelines import words as job
 from lab.pipelines.compare import resolve_model
 from lab.prompts.chat import render
 from lab.records import LabError, Message
 from lab.records.words import Cut
+from lab.store import Store
 
 TEXT = "Lucian paints, doesn't he?"
 
@@ -229,30 +233,32 @@ def shipped():
 
 
 @pytest.fixture
-def kept(shipped, monkeypatch):
+def book(shipped, monkeypatch, tmp_path):
+    """The whole job on models that are loaded already, saved in a folder of its own."""
     monkeypatch.setattr(job, "load_models", lambda names, dtype: [shipped[n] for n in names])
+
+    def run(*models, control=None, **more):
+        return job.words(job.WordsConfig(models, control, **more), Store(tmp_path), lambda stage, part: None)
+
+    return run
 
 
 def test_shipped_tokenizers_tile_every_shipped_text(shipped):
     for name in ("hearth-a", "hearth-b"):
         tokenizer = shipped[name].tokenizer
         for text in job.shipped_texts():
-            cut = job.as_system(tokenizer, text).cut
+            cut = texts.as_system(tokenizer, text).cut
             assert coverage(cut) == 1.0
             assert [text[s:e] for s, e in spans(cut)] == [
                 tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]
             ]
 
 
-def book(*models, control=None, **more):
-    return job.words(job.WordsConfig(models, control, **more), lambda stage, part: None)
-
-
 def measure(found, what, scope="14 texts", split="all"):
     return [m for m in found.measures if m.what == what and m.split == split and scope in m.scope]
 
 
-def test_a_model_agrees_with_itself(kept):
+def test_a_model_agrees_with_itself(book):
     found = book("hearth-a", "hearth-a", design=job.shipped_texts()[:10], draws=200)
     assert found.labels == ("hearth-a (1)", "hearth-a (2)")
     assert all(w.pieces_a == w.pieces_b for w in found.words)
@@ -264,7 +270,7 @@ def test_a_model_agrees_with_itself(kept):
     assert [(m.layer_a, m.head_a) for m in found.matches] == [(m.layer_b, m.head_b) for m in found.matches]
 
 
-def test_two_shipped_models_and_a_second_seed(kept):
+def test_two_shipped_models_and_a_second_seed(book):
     texts = job.shipped_texts()[:14]
     found = book("hearth-a", "hearth-b", control="hearth-a2", design=texts, draws=200)
     cuts = measure(found, "same cuts inside words")[0]
@@ -293,37 +299,37 @@ def test_two_shipped_models_and_a_second_seed(kept):
 def test_surprisal_in_the_reply_is_that_of_the_likelihood_module(shipped):
     text = "I am fond of tea, and 🙂 I rent a loft."
     for model in (shipped["hearth-a"], shipped["hearth-b"]):
-        chat = render(model.tokenizer, [Message("user", job.QUESTION)])
+        chat = render(model.tokenizer, [Message("user", texts.QUESTION)])
         (right,) = token_log_probs(model, [chat], [text])
-        np.testing.assert_allclose(job.read_text(model, text, job.as_reply).nats, -right, atol=1e-4)
+        np.testing.assert_allclose(texts.read_text(model, text, texts.as_reply).nats, -right, atol=1e-4)
 
 
 def test_without_anything_before_it_the_first_token_is_unknown(loaded):
     model = loaded("llama", "base")
 
     def bare(tokenizer, text):
-        placed = job.as_reply(tokenizer, text)
+        placed = texts.as_reply(tokenizer, text)
         return dataclasses.replace(placed, ids=placed.ids[placed.first :], first=0)
 
-    found = job.read_text(model, "You are Ada.", bare)
+    found = texts.read_text(model, "You are Ada.", bare)
     assert np.isnan(found.nats[0]) and not np.isnan(found.nats[1:]).any()
 
 
-def test_what_cannot_be_read_is_said(kept, shipped, loaded, monkeypatch):
+def test_what_cannot_be_read_is_said(book, shipped, loaded, monkeypatch):
     for text, said in (("", "at least 1 word, got 0"), ("?! …", "at least 1 word, got 0")):
         with pytest.raises(LabError, match=said):
             book("hearth-a", "hearth-b", text=text)
     with pytest.raises(LabError, match=r"at most 512 tokens .* got \d+ tokens"):
-        job.read_text(shipped["hearth-a"], "word " * 600, job.as_system)
+        texts.read_text(shipped["hearth-a"], "word " * 600, texts.as_system)
     with pytest.raises(LabError, match="at least 16 words, got 2"):
         book("hearth-a", "hearth-b", design=("two words",) * 8)
     with pytest.raises(LabError, match="at least 4 design texts"):
         book("hearth-a", "hearth-b", design=("one and two " * 8,))
     with pytest.raises(LabError, match="must be one of system, user, reply"):
         book("hearth-a", "hearth-b", place="nowhere")
-    monkeypatch.setattr(job, "pattern_hook", lambda layer: f"blocks.{layer}.no_such_place")
+    monkeypatch.setattr(texts, "pattern_hook", lambda layer: f"blocks.{layer}.no_such_place")
     with pytest.raises(LabError, match="no attention pattern came out of layer 0"):
-        job.read_text(loaded("gpt2"), "Ada drinks tea.", job.as_user)
+        texts.read_text(loaded("gpt2"), "Ada drinks tea.", texts.as_user)
 
 
 def test_a_slow_tokenizer_is_refused_before_it_is_used(monkeypatch):
@@ -342,14 +348,15 @@ def test_a_slow_tokenizer_is_refused_before_it_is_used(monkeypatch):
         job.load_models(["hearth-a"], "float32")
 
 
-def test_the_command_prints_what_was_found(kept, tmp_path):
+def test_the_command_prints_and_saves_what_was_found(book, tmp_path):
     from typer.testing import CliRunner
 
     from lab.cli import app
 
     for k, text in enumerate(job.shipped_texts()[:4]):
         (tmp_path / f"{k}.txt").write_text(text, encoding="utf-8")
-    options = ["words", "hearth-a", "hearth-b", "--text", "I am Lucian, rattled.", "--design", str(tmp_path)]
+    options = ["words", "hearth-a", "hearth-b", "--text", "I am Lucian, rattled.", "--design", str(tmp_path),
+               "--runs", str(tmp_path / "runs")]  # fmt: skip
     done = CliRunner().invoke(app, [*options, "--json"])
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
@@ -357,7 +364,53 @@ def test_the_command_prints_what_was_found(kept, tmp_path):
     assert (document["words"][2]["pieces_a"], document["words"][2]["pieces_b"]) == (1, 2)
     few = [m for m in document["measures"] if m["split"] == "test"]
     assert all(m["low"] is None and m["p"] is None for m in few), "2 test texts are too few"
+    assert all("5 texts are needed for an interval, 2 given" in m["note"] for m in few)
+    (info,) = Store(tmp_path / "runs").runs()
+    assert (info.id, info.kind, info.models) == (document["run"], "words", ("hearth-a", "hearth-b"))
     plain = CliRunner().invoke(app, options)
     assert plain.exit_code == 0 and "Lucian 1|2" in plain.output
+    assert document["run"] in plain.output, "the same question, the same run"
     wrong = CliRunner().invoke(app, ["words", "hearth-a", "hearth-b", "--design", str(tmp_path / "none")])
     assert isinstance(wrong.exception, LabError)
+
+
+# ------------------------------------------------------------------ on disk
+
+
+def assert_same(found, saved):
+    """Every record and every array of two books."""
+    assert repr(found) == repr(saved), "repr: NaN is not equal to itself; arrays are left out of it"
+    np.testing.assert_array_equal(found.grid, saved.grid)
+    for x, y in zip(found.attention, saved.attention, strict=True):
+        np.testing.assert_array_equal(x.attention, y.attention)
+        np.testing.assert_array_equal(x.outside, y.outside)
+        assert (x.attention.dtype, x.outside.dtype) == (y.attention.dtype, y.outside.dtype)
+
+
+def test_a_saved_run_comes_back_and_is_found_again(book, tmp_path, monkeypatch):
+    design = job.shipped_texts()[:4]
+    made = book("hearth-a", "hearth-b", design=design, draws=50)
+    assert_same(job.load_words(Store(tmp_path), made.run), made)
+    other = book("hearth-a", "hearth-b", design=design, draws=50, place="reply")
+    assert other.run != made.run
+    monkeypatch.setattr(job, "read_text", None)
+    assert_same(book("hearth-a", "hearth-b", design=design, draws=50), made)
+    with pytest.raises(TypeError):
+        book("hearth-b", "hearth-a", design=design, draws=50)
+
+
+def test_a_damaged_run_and_one_of_another_version_say_so(tmp_path):
+    store, made = Store(tmp_path), fake_words()
+    job.save_words(store, made)
+    assert_same(job.load_words(store, made.run), made)
+    folder = store.folder(made.run)
+    pd.read_parquet(folder / "matches.parquet").rename(columns={"gain": "won"}).to_parquet(
+        folder / "matches.parquet"
+    )
+    with pytest.raises(LabError, match="another version of the lab"):
+        job.load_words(store, made.run)
+    (folder / job.ARRAYS).write_bytes(b"nothing")
+    with pytest.raises(LabError, match=f"arrays of run {made.run} are damaged"):
+        job.load_words(store, made.run)
+    with pytest.raises(LabError, match="run of `lab words`, not of `lab atlas`"):
+        store.load_rows(made.run, "atlas", ())

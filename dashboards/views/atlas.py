@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboards import loaders, panels
+from dashboards.atlas_parts import concept
 from lab.figures import atlas, atlas_tables
 from lab.records import LabError
 from lab.records.atlas import AtlasBook, Scope, Stage
@@ -19,12 +20,9 @@ def show(book: AtlasBook) -> None:
     st.subheader("All concepts")
     panels.draw(atlas.shared_bars(book, stage, theme), "shared_bars")
     panels.give(
-        book,
-        "shared_bars",
-        lambda: atlas.shared_bars(book, stage),
-        lambda: atlas_tables.shared(book, stage),
+        book, "shared_bars", lambda: atlas.shared_bars(book, stage), lambda: atlas_tables.shared(book, stage),
         stage=stage,
-    )
+    )  # fmt: skip
     left, right = st.columns(2)
     with left:
         scope: Scope = panels.choose("Compared", list(SCOPES), "atlas_scope", words=SCOPES.get)  # type: ignore[assignment]
@@ -35,14 +33,16 @@ def show(book: AtlasBook) -> None:
             "Categories have sentences of their own here, so agreement over all pairs holds these too; believe the one "
             "inside categories."
         )
-    panels.draw(atlas.concept_strip(book, stage, scope, source, theme), "concept_strip")
+    strip = atlas.concept_strip(book, stage, scope, source, theme)
+    panels.draw_with_clicks(strip, "concept_strip", {"concept": 0})
     panels.give(
         book, "concept_strip", lambda: atlas.concept_strip(book, stage, scope, source),
         lambda: atlas_tables.scores(book, stage, scope), stage=stage, scope=scope, source=source,
     )  # fmt: skip
     lost = book.astray(stage, scope)
     st.caption(
-        f"{len(book.concepts) - len(lost)} of {len(book.concepts)} line up both ways. Not, the farthest first: "
+        f"{len(book.concepts) - len(lost)} of {len(book.concepts)} line up both ways (test frames; shares with intervals "
+        "and nulls stand under the picture, one way at a time). Not, the farthest first: "
         f"{panels.plain(', '.join(lost) or 'none')}."
     )
     measure = panels.choose("Measure", atlas.measures(book), "atlas_measure")
@@ -54,30 +54,6 @@ def show(book: AtlasBook) -> None:
     st.subheader("Numbers")
     st.dataframe(atlas_tables.similarities(book), hide_index=True, key="atlas_similarities")
     st.dataframe(atlas_tables.maps(book), hide_index=True, key="atlas_maps")
-
-
-def concept(book: AtlasBook, stage: Stage) -> None:
-    """A concept's neighbours in both models, its scores and its sentences; the list can be searched."""
-    category = {c.concept: c for c in book.concepts}
-    word = panels.choose(
-        "Concept (type to search)", atlas.concepts(book), "concept",
-        words=lambda w: f"{w} ({category[w].category})",
-    )  # fmt: skip
-    panels.draw(atlas.neighbourhoods(book, word, stage, panels.shade()), "neighbourhoods")
-    panels.give(
-        book, "neighbourhoods", lambda: atlas.neighbourhoods(book, word, stage),
-        lambda: atlas_tables.neighbours(book, word, stage), concept=word, stage=stage,
-    )  # fmt: skip
-    found = category[word]
-    a, b = (panels.plain(label) for label in book.labels[:2])
-    st.caption(
-        f"Tokens of the word, mean over its sentences: {found.pieces_a:g} in {a}, {found.pieces_b:g} in {b}."
-    )
-    scores = atlas_tables.scores(book, stage, "within category")
-    columns = ["source", "target", "r2", "q", "cosine", "rank", "candidates", "ceiling_rank"]
-    st.dataframe(scores[scores["concept"] == word][columns], hide_index=True, key="concept_scores")
-    with st.expander("Its sentences"):
-        st.dataframe(atlas_tables.contexts(book, word), hide_index=True, key="concept_contexts")
 
 
 st.title("Atlas")

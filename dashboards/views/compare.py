@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboards import loaders, panels, start
+from dashboards import geometry_parts, loaders, panels, related, start
 from lab.figures import landing, lookup, tables
 from lab.figures.reading import reading
 from lab.records import Comparison, LabError
@@ -20,7 +20,7 @@ def show(comparison: Comparison) -> None:
         position = panels.choose("Read at", known, "position", words=panels.POSITIONS.__getitem__)
     theme = panels.shade()
     forest = landing.landing_forest(comparison, trait, position, theme)
-    panels.draw(forest, "forest", on_select=panels.take_scaffold, selection_mode="points")
+    panels.draw_with_clicks(forest, "forest", {"scaffold": 0})
     panels.take_away(
         comparison, "landing", lambda: landing.landing_forest(comparison, trait, position),
         lambda: tables.summary(comparison, trait, position), trait=trait, position=position,
@@ -30,7 +30,9 @@ def show(comparison: Comparison) -> None:
     st.subheader("One scaffold")
     scaffold = panels.choose("Scaffold (or click a mark above)", lookup.scaffolds(comparison), "scaffold")
     st.text(reading(comparison, scaffold, trait, position))
-    panels.draw(landing.trait_profiles(comparison, scaffold, position, theme), "profile")
+    panels.draw_with_clicks(
+        landing.trait_profiles(comparison, scaffold, position, theme), "profile", {"trait": 2}
+    )
     panels.take_away(
         comparison, "profile", lambda: landing.trait_profiles(comparison, scaffold, position),
         lambda: tables.profile(comparison, scaffold, position), scaffold=scaffold, position=position,
@@ -43,6 +45,8 @@ def show(comparison: Comparison) -> None:
         comparison, "depth", lambda: landing.depth_profile(comparison, trait, position),
         lambda: tables.depth(comparison), trait=trait, position=position,
     )  # fmt: skip
+    related.link_poles(comparison, trait)
+    geometry_parts.below(comparison, trait, position)
 
 
 def saved() -> None:

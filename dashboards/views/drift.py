@@ -1,12 +1,11 @@
-"""Drop a conversation, see its turns on every trait, and where they depart from what is ordinary."""
+"""Drop a conversation or follow a file, see its turns on every trait, and where they depart from what is ordinary."""
 
+from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import streamlit as st
 
-from dashboards import loaders, panels, start
-from lab.figures import drift
+from dashboards import drift_parts, loaders, panels, start
 from lab.pipelines.watch import Watch, WatchConfig
 from lab.prompts.personas import parse_conversation
 from lab.records import LabError, Message
@@ -15,6 +14,7 @@ EXAMPLE = (
     '[{"role": "system", "content": "You are ..."},\n {"role": "user", "content": "..."},\n'
     ' {"role": "assistant", "content": "..."}]'
 )
+SOURCES = ["A conversation", "A file that grows"]
 
 
 def put_example() -> None:
@@ -38,54 +38,55 @@ def conversation() -> tuple[Message, ...] | None:
         return None
 
 
-def form() -> None:
-    """Choose a model and a conversation, then follow it."""
-    left, right = st.columns(2)
+def settings() -> WatchConfig | None:
+    """Which model reads, on which traits, and how many false alarms may be."""
+    left, middle, right = st.columns(3)
     with left:
         model = start.model_choice("Model that reads", "drift_model", 0)
-    promised = right.number_input("Alarms per 100 ordinary turns, at most", 0.1, 20.0, 1.0, 0.1)
+    with middle:
+        traits = drift_parts.trait_set_choice("drift_traits")
+    promised = right.number_input("False alarms per 100 ordinary turns, at most", 0.1, 20.0, 1.0, 0.1)
+    together = right.checkbox(
+        "for all traits together", key="drift_together", bind="query-params",
+        help="else the promise is for each trait, and so many times more for all",
+    )  # fmt: skip
+    if not model:
+        return None
+    return WatchConfig(str(model), (), trait_set=traits, promised=float(promised), together=together)
+
+
+def given(config: WatchConfig | None) -> None:
+    """A conversation that is whole."""
     messages = conversation()
     busy = (job := loaders.runner().job) is not None and job.running
-    if st.button("Follow it", type="primary", disabled=busy or not model or not messages):
-        loaders.follow(WatchConfig(str(model), messages or (), promised=float(promised)))
-        st.session_state["drift_messages"] = messages
+    asked = st.button("Follow it", type="primary", disabled=busy or not config or not messages)
+    if asked and config and messages:
+        loaders.follow(replace(config, conversation=messages))
         st.rerun()
-    start.progress(lambda done: show(done) if isinstance(done, Watch) else None)
+    start.progress(lambda done: drift_parts.show(done) if isinstance(done, Watch) else None)
 
 
-def show(found: Watch) -> None:
-    """Courses, and the turn that was clicked."""
-    names = [w.trait for w in found.traits]
-    left, right = st.columns(2)
-    with left:
-        trait = panels.choose("Trait", names, "drift_trait")
-    with right:
-        kind = panels.choose("Series", ["slope", "projection"], "drift_series")
-    watched = (found.traits if kind == "slope" else found.projections)[names.index(trait)]
-    note = (
-        f"{found.model}; ordinary: {found.ordinary_conversations} conversations, half of them for the band, half for "
-        f"the threshold; alarms promised at most {found.promised:g} per 100 ordinary turns. Slopes raise the alarms that "
-        "count: on planted drift projections told nothing (experiments/LOG.md). Click a turn to read it."
+def growing(config: WatchConfig | None) -> None:
+    """A file on the machine that the dashboard runs on, looked at again and again."""
+    path = st.text_input(
+        "Path on this machine", key="drift_path", placeholder="talk.json or talk.jsonl",
+        help="A conversation as JSON, or one message per line; it may grow while it is read.",
     )  # fmt: skip
-    replies = [r.text for r in found.replies]
-    figure = drift.turn_course(watched, kind, replies, note, panels.shade())
-    panels.draw(figure, "course", on_select="rerun", selection_mode="points")
-    points = st.session_state.get("course", {}).get("selection", {}).get("points", [])
-    chosen = int(points[0]["customdata"][0]) if points and points[0].get("customdata") else 0
-    st.caption(f"Turn {chosen + 1}")
-    with st.chat_message("assistant"):
-        st.text(replies[chosen] or "(an empty reply)")
-    rows = [
-        {
-            "turn": t + 1, "trait": w.trait, "slope": w.value[t], "deviation": w.course.deviation[t],
-            "alarm": t in w.course.alarms,
-        }
-        for w in found.traits
-        for t in range(len(replies))
-    ]  # fmt: skip
-    st.dataframe(pd.DataFrame(rows), hide_index=True, key="turns")
+    followed: drift_parts.Followed | None = st.session_state.get("drift_followed")
+    left, right = st.columns(2)
+    asked = left.button("Follow this file", type="primary", disabled=not config or not path.strip())
+    if asked and config:
+        followed = drift_parts.Followed(Path(path.strip()).expanduser(), config)
+        st.session_state["drift_followed"], st.session_state["drift_stay"] = followed, False
+    if followed and right.button("Stop"):
+        followed = st.session_state["drift_followed"] = None
+    if followed:
+        drift_parts.following(followed)
 
 
 st.title("Drift")
 st.caption("Every assistant turn of a conversation on each trait, with a band of what is ordinary.")
-form()
+panels.settle(SOURCES, "drift_source", SOURCES[0])
+source = st.segmented_control("Read", SOURCES, key="drift_source", required=True, bind="query-params")
+chosen = settings()
+(given if source == SOURCES[0] else growing)(chosen)

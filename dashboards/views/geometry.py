@@ -1,55 +1,38 @@
 """Do two models' scaffolds lie alike, and does one's geometry map onto the other's?"""
 
-from functools import partial
-
 import streamlit as st
 
-from dashboards import loaders, panels
-from dashboards.geometry_parts import SCAFFOLD, moved, other_recipes, picture
-from lab.figures import controls, dissimilarities, geometry, scores, shared
-from lab.figures import geometry_tables as tables
-from lab.records import LabError, Position
+from dashboards import control_parts, loaders, panels, trajectory_parts
+from dashboards import geometry_parts as parts
+from lab.figures import geometry
+from lab.records import LabError
 from lab.records.geometry import GeometryBook
 
-
-def alike(book: GeometryBook, position: Position) -> None:
-    """The layer grid of one measure, the matrices at its layers, and what every value is held against."""
-    st.subheader("Do the scaffolds lie alike?")
-    measure = panels.choose("Measure", geometry.measures(book, position), "geometry_measure")
-    grid = partial(geometry.layer_grid, book, position, measure)
-    table = partial(tables.grid, book, position, measure)
-    picture(book, "grid", grid, table, position=position, measure=measure)
-    picture(book, "controls", partial(controls.controls_strip, book), partial(tables.similarities, book))
-    apart = partial(dissimilarities.dissimilarities, book, position, measure)
-    table = partial(tables.dissimilarities, book, position, measure)
-    picture(book, "dissimilarities", apart, table, position=position, measure=measure)
-
-
-def mapped(book: GeometryBook, position: Position) -> None:
-    """How well maps predict, and one model's landings in the other's frame."""
-    st.subheader("Does one map onto the other?")
-    table = partial(tables.maps, book, position)
-    picture(book, "maps", partial(scores.map_scores, book, position), table, position=position)
-    source = panels.choose("Carry the landings of", shared.sources(book), "geometry_source")
-    plane = partial(shared.shared_map, book, position, source)
-    table = partial(tables.shared, book, position, source)
-    picture(book, "shared_map", plane, table, clicks=True, position=position, source=source)
+# Each function draws its part of a `Look`; what is added here is shown. (A string here would be, too.)
+SECTIONS: dict[str, tuple[parts.Part, ...]] = {
+    "Do the scaffolds lie alike?": (parts.alike,),
+    "Does one map onto the other?": (parts.map_scores, parts.shared_frame),
+    "How does a reply get there?": (trajectory_parts.way_of_a_reply,),
+    "Is it more than the words?": (control_parts.what_words_do,),
+    "Less alike than a reference pair?": (control_parts.another_run,),
+    "Are both moved alike?": (parts.agreement, parts.shares, parts.other_recipes),
+    "One scaffold": (parts.one_scaffold,),
+}
 
 
 def show(book: GeometryBook) -> None:
-    """One run at one place, then one scaffold."""
-    known = geometry.positions(book)
-    position = panels.choose("Read at", known, "geometry_position", words=panels.POSITIONS.__getitem__)
-    alike(book, position)
-    mapped(book, position)
-    moved(book, position)
-    other_recipes(book)
-    st.subheader("One scaffold")
-    name = panels.choose("Scaffold (or click a mark above)", geometry.scaffolds(book), SCAFFOLD)
-    st.dataframe(tables.scaffold(book, position, name), hide_index=True, key="geometry_landings")
-    st.caption(
-        "L on every trait, mean over wordings and test questions. The replies are on the page Compare."
-    )
+    """One run at one place, section by section."""
+    left, right = st.columns(2)
+    with left:
+        position = panels.choose(
+            "Read at", geometry.positions(book), "geometry_position", words=panels.POSITIONS.__getitem__
+        )
+    with right:
+        trait = panels.choose("Trait", geometry.traits(book), "geometry_trait")
+    for title, some in SECTIONS.items():
+        st.subheader(title)
+        for part in some:
+            part(parts.Look(book, position, trait))
 
 
 st.title("Geometry")

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboards import loaders, panels
+from dashboards import loaders, panels, trait_parts
 from lab.figures import steering, tables, traits
 from lab.records import LabError, TraitBook
 
@@ -34,7 +34,8 @@ def show(book: TraitBook) -> None:
     )  # fmt: skip
     elicitations(book, trait)
     examples(book, trait)
-    doses(book, trait)
+    trait_parts.judged(book, trait)
+    trait_parts.doses(book, trait)
 
 
 def elicitations(book: TraitBook, trait: str) -> None:
@@ -71,19 +72,6 @@ def examples(book: TraitBook, trait: str) -> None:
     st.dataframe(
         parts[which][["place", "pole", "question", "text", "prompt"]], hide_index=True, key="pole_replies"
     )
-
-
-def doses(book: TraitBook, trait: str) -> None:
-    """Dose and response, if this very model was steered here."""
-    runs = loaders.saved_runs("steer")
-    books = (loaders.steering(run) for run in runs)
-    same = [b for b in books if b.model.fingerprint == book.model.fingerprint and trait in steering.traits(b)]
-    st.subheader("Dose and response")
-    if same:
-        panels.draw(steering.dose_response(same[0], trait, panels.shade()), "card_dose")
-    else:
-        st.info("This model was not steered here yet:")
-        st.code(f"lab steer {book.model.name}", language=None)
 
 
 st.title("Traits")

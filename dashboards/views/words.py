@@ -2,14 +2,14 @@
 
 import streamlit as st
 
-from dashboards import loaders, panels, start
-from lab.figures import words
-from lab.figures.export import page
+from dashboards import loaders, panels, start, words_parts
 from lab.pipelines.words import WordsConfig
+from lab.records import LabError
 from lab.records.words import WordsBook
 
 NOBODY = "none"
 PLACES = {"system": "as the system prompt", "user": "as the user's message", "reply": "as a reply"}
+VIEWS = ["Saved run", "New text"]
 
 
 def form() -> None:
@@ -31,48 +31,30 @@ def form() -> None:
         second = None if control in (None, NOBODY) else control
         loaders.read_words(WordsConfig((str(a), str(b)), second, text, place=place))
         st.rerun()
-    start.progress(lambda done: show(done) if isinstance(done, WordsBook) else None)
+    start.progress(lambda done: words_parts.show(done) if isinstance(done, WordsBook) else None)
 
 
-def show(book: WordsBook) -> None:
-    """Strips, heads, the attention of one pair, and every number."""
-    theme = panels.shade()
-    st.subheader("Where words are cut")
-    st.html(words.fragmentation_map(book, theme))
-    st.subheader("How surprising each stretch is")
-    st.html(words.aligned_strip(book, theme))
-    if book.place != "reply":
-        st.caption(
-            "The shipped models learned to predict replies alone: their surprisal at a prompt says little."
-        )
-    strips = page("words", [words.fragmentation_map(book), words.aligned_strip(book)])
-    st.download_button(
-        "Both strips (HTML)", strips, "words.html", "text/html", on_click="ignore", key="words.html"
-    )
-    st.subheader("Where heads look")
-    panels.draw(words.head_grid(book, theme), "head_grid")
-    give(book, "head_grid", lambda: words.head_grid(book))
-    panels.draw(words.matched_heads(book, theme), "matched_heads")
-    give(book, "matched_heads", lambda: words.matched_heads(book))
-    pairs = {words.pair_name(m): k for k, m in enumerate(book.matches)}
-    chosen = panels.choose("Pair of heads (layer.head)", list(pairs), "words_pair")
-    panels.draw(words.pair_attention(book, pairs[chosen], theme), "pair_attention")
-    st.subheader("Numbers")
-    st.dataframe(words.measures(book), hide_index=True, key="words_measures")
-    st.caption(words.CANNOT)
-
-
-def give(book: WordsBook, stem: str, make) -> None:
-    """A button for a figure with its numbers and its origin."""
-    origin = {"figure": stem, "models": [m.name for m in book.models], "place": book.place, "text": book.text}
-    st.download_button(
-        "Figure, table and manifest (zip)", lambda: panels.figure_zip(stem, make(), words.matches(book), origin),
-        f"{stem}.zip", "application/zip", on_click="ignore", key=f"{stem}.zip",
-    )  # fmt: skip
+def saved() -> None:
+    """Choose a finished run and show it."""
+    runs = {x.id: x for x in loaders.saved_runs("words")}
+    if not runs:
+        st.info("No text is saved here yet: read one under “New text”.")
+        return
+    run = panels.choose("Run", list(runs), "words_run", words=lambda x: words_parts.run_words(runs[x]))
+    try:
+        words_parts.show(loaders.words(runs[run]))
+    except LabError as error:
+        st.error(panels.plain(error))
 
 
 st.title("Words")
 st.caption(
     "One text, two models with tokenizers of their own: everything is put on its characters and words."
 )
-form()
+something_saved = "words_run" in st.query_params or bool(loaders.saved_runs("words"))
+panels.settle(VIEWS, "words_view", VIEWS[not something_saved])
+view = st.segmented_control("View", VIEWS, key="words_view", required=True, bind="query-params")
+if view == "New text":
+    form()
+else:
+    saved()

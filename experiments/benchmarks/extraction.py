@@ -5,7 +5,10 @@ is `lab.reading` from the bare arithmetic, and from the ways others extract?
 
 Ways. *floor*: bare Hugging Face, every unique token once (each pole's scaffold once, with KV cache), no
 hooks, no logits; *floor_eager*: the same with the attention that the lab's models have. *lab*: `read` and
-`mean_difference`, all layers. *one_prompt*: one sequence at a time with all hidden states, logits and the
+`mean_difference`, all layers, without the pooling "decision". *lab_decision*: the same with it, which needs the
+logits at every reply token and a second pass over what follows the shared prefix; no floor and no peer reads
+that, so it is timed beside them and no verdict hangs on it. (`lab extract` itself samples the replies and reads
+all poolings in the same pass.) *one_prompt*: one sequence at a time with all hidden states, logits and the
 gradient tape, as in Persona Vectors (generate_vec.py, arXiv 2507.21509); *one_prompt_no_grad*: the same
 without the tape. *batch_16*: 16 padded sequences in the order given, a hook per layer, states stacked, then
 one mean per reply, as in The Assistant Axis (pipeline/2_activations.py, arXiv 2601.10387). Both are
@@ -51,7 +54,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("repeng", "steering_vectors", "nnsight")
 FLOORS = ("floor", "floor_eager")
-OURS = (*FLOORS, "lab")
+LAB = ("lab", "lab_decision")
+OURS = (*FLOORS, *LAB)
 NORMED_LAST = ("one_prompt", "one_prompt_no_grad")
 """Ways whose last layer is read behind the final norm; it is left out of the comparison."""
 BATCH = 16
@@ -77,7 +81,7 @@ class Config:
     peer_questions: int = 0
     """On how many of the questions others' ways run, their seconds multiplied; 0: on all."""
     runs: int = 3
-    ways: tuple[str, ...] = (*FLOORS, "lab", "one_prompt", "one_prompt_no_grad", "batch_16", *PACKAGES)
+    ways: tuple[str, ...] = (*OURS, "one_prompt", "one_prompt_no_grad", "batch_16", *PACKAGES)
     clock: str = "wall"
     peers_python: str = ""
     """A Python of another environment, for the packages that do not install beside our pins."""
@@ -152,11 +156,12 @@ def report(
     return {
         "floor_s": floor,
         "lab_s": seconds["lab"],
+        "lab_decision_s": seconds.get("lab_decision"),
         "peers": {way: seconds.get(way) for way in peers},
         "max_abs_diff": {
             way: _gap(way, ours, found[way][0]["vectors"]) if way in found else None for way in peers
         },
-        "peak_mb": {way: peaks.get(way) for way in ("floor", "lab", *peers)},
+        "peak_mb": {way: peaks.get(way) for way in ("floor", *LAB, *peers)},
         "left_out": left_out,
         "times_floor": seconds["lab"] / floor,
         "times_one_prompt": times.get("one_prompt"),
@@ -235,7 +240,7 @@ def measure(way: str, case: Case) -> dict[str, Any]:
     import torch
 
     model, tokenizer = _load(way, case)
-    network = model.network if way == "lab" else model
+    network = model.network if way in LAB else model
     with torch.no_grad():
         network(input_ids=torch.tensor([case.ids[0][:16]], device=network.device))
     before = _memory(reset=True)
@@ -299,7 +304,7 @@ def _load(way: str, case: Case) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM
 
-    if way == "lab":
+    if way in LAB:
         from lab.models import load
 
         return load(case.model, case.dtype), None
@@ -341,6 +346,16 @@ def floor(network: Any, tokenizer: Any, case: Case) -> Vectors:
 
 def lab(model: Any, tokenizer: Any, case: Case) -> Vectors:
     """`lab.reading` and the estimator."""
+    return _lab(model, case, ("reply_mean",))
+
+
+def lab_decision(model: Any, tokenizer: Any, case: Case) -> Vectors:
+    """The same with the pooling by the entropy of the next token, and its vectors too."""
+    return _lab(model, case, ("reply_mean", "decision"))
+
+
+def _lab(model: Any, case: Case, positions: Sequence[Any]) -> Vectors:
+    """Mean differences at every pooling; those of reply means are compared."""
     from lab.estimators import mean_difference
     from lab.reading import read
     from lab.records import Rendered
@@ -349,8 +364,10 @@ def lab(model: Any, tokenizer: Any, case: Case) -> Vectors:
         Rendered(np.array(row[:start], np.int64), (), "")
         for row, start in zip(case.ids, case.starts, strict=True)
     ]
-    acts = read(model, chats, case.replies)
-    return mean_difference(acts.reply_mean, np.array(case.positive), np.array(case.questions))
+    acts = read(model, chats, case.replies, decision="decision" in positions)
+    up, questions = np.array(case.positive), np.array(case.questions)
+    made = {p: mean_difference(acts.pooled[p], up, questions) for p in positions}
+    return made["reply_mean"]
 
 
 def one_prompt(network: Any, tokenizer: Any, case: Case) -> Vectors:
@@ -437,9 +454,9 @@ def nnsight(network: Any, tokenizer: Any, case: Case) -> Vectors:
 
 
 WAYS: dict[str, Way] = {
-    "floor": floor, "floor_eager": floor, "lab": lab, "one_prompt": one_prompt,
-    "one_prompt_no_grad": one_prompt_no_grad, "batch_16": batch_16, "repeng": repeng,
-    "steering_vectors": steering_vectors, "nnsight": nnsight,
+    "floor": floor, "floor_eager": floor, "lab": lab, "lab_decision": lab_decision,
+    "one_prompt": one_prompt, "one_prompt_no_grad": one_prompt_no_grad, "batch_16": batch_16,
+    "repeng": repeng, "steering_vectors": steering_vectors, "nnsight": nnsight,
 }  # fmt: skip
 
 

@@ -9,7 +9,8 @@ import sys
 from lab.cli.common import app
 from lab.errors import LabError
 
-from lab.cli import house, vectors, comparing, geometry, atlas, steering, judging, watching, world, words  # noqa: F401  isort: skip
+from lab.cli import house, vectors, sharing, comparing, geometry, calibrating, atlas  # noqa: F401  isort: skip
+from lab.cli import steering, judging, watching, world, words  # noqa: F401  isort: skip
 
 
 def main() -> None:

@@ -25,7 +25,9 @@ Runs = Annotated[Path, typer.Option("--runs", help="Folder for results and cache
 Traits = Annotated[
     str,
     typer.Option(
-        help='Trait set: a file, "hearth", "chat", "persona" or "auto"; "persona:warmth,agency" picks.'
+        help='Trait set: "persona" (17 traits, 330 questions), "chat" (3 of them, 60 questions: a quick look), '
+        '"hearth", a file, a folder of public trait files, or "auto" (what the model names, else chat). '
+        '"persona:warmth,agency" picks.'
     ),
 ]
 Dtype = Annotated[str, typer.Option(help="float32 or bfloat16.")]

@@ -43,6 +43,9 @@ def geometry(
     traits: Traits = "auto",
     permutations: Annotated[int, typer.Option(help="Relabelings of the scaffolds.")] = 999,
     pairings: Annotated[int, typer.Option(help="Random pairings that every map is fitted again for.")] = 100,
+    untrained: Annotated[
+        int, typer.Option(help="Untrained twins of each model that read the same texts; 0 leaves them out.")
+    ] = 4,
     dtype: Dtype = "float32",
     seed: Seed = 0,
     max_new_tokens: Tokens = 40,
@@ -53,7 +56,7 @@ def geometry(
     from lab.pipelines.geometry import geometry as job
     from lab.store import Store
 
-    config = _config((a, b), scaffold, traits, dtype, seed, max_new_tokens, permutations, pairings)
+    config = _config((a, b), scaffold, traits, dtype, seed, max_new_tokens, permutations, pairings, untrained)
     with progress(as_json) as update:
         found = job(config, Store(runs), update)
     if as_json:
@@ -66,7 +69,7 @@ def geometry(
 
 def _config(
     models: tuple[str, str], scaffold: list[Path] | None, traits: str, dtype: str, seed: int, tokens: int,
-    permutations: int = 999, pairings: int = 100,
+    permutations: int = 999, pairings: int = 100, untrained: int = 4,
 ) -> "GeometryConfig":  # fmt: skip
     from lab.pipelines.compare import shipped_scaffolds
     from lab.pipelines.geometry import GeometryConfig
@@ -74,7 +77,7 @@ def _config(
 
     files = [read_scaffold(p) for p in scaffold] if scaffold else shipped_scaffolds()
     return GeometryConfig(
-        models, tuple(files), traits, dtype, seed, tokens, permutations=permutations, pairings=pairings
+        models, tuple(files), traits, dtype, seed, tokens, permutations, pairings, untrained
     )
 
 
@@ -103,6 +106,7 @@ def _show(found: "GeometryBook", place: "Place") -> None:
         ]  # fmt: skip
         columns = ["map", "held-out R²", "null 95 %", "p", "ceiling", "found again (chance)"]
         table(f"{source} → {target}: scaffolds that no fit has seen, test questions", columns, rows)
+    _show_untrained(place)
     sources = list(dict.fromkeys(s.source for s in place.shares))
     cell = {(s.trait, s.source): s for s in place.shares}
     rows = [
@@ -115,6 +119,56 @@ def _show(found: "GeometryBook", place: "Place") -> None:
         print(f"{a.trait}: landings in both models, r {with_interval(a.r, a.low, a.high)}; {told}")
     for why in dict.fromkeys(x.why for x in (*place.similarities, *place.maps, *place.shares) if x.why):
         print(f"cannot tell: {why}")
+
+
+def _show_untrained(place: "Place") -> None:
+    rows = [
+        [
+            u.what if not u.source else f"{u.what}, {u.source} → {u.target}", number(u.value), number(u.words),
+            number(u.words_high), number(u.p, 3),
+        ]
+        for u in place.untrained
+        if not u.why
+    ]  # fmt: skip
+    if rows:
+        twins = place.untrained[0].twins
+        title = f"beside {twins} untrained twins of each model that read the same texts (first wordings)"
+        table(title, ["", "the models", "twins, median", "twins, largest", "p"], rows)
+    rows = [
+        [s.measure, s.prepared, with_interval(s.value, s.low, s.high), number(s.p, 3)] for s in place.prepared
+    ]
+    if rows:
+        table("the same with states prepared otherwise", ["similarity", "states", "value", "p"], rows)
+
+
+@app.command()
+def beside(
+    run: Annotated[str, typer.Argument(help="A run of `lab geometry`.")],
+    reference: Annotated[
+        str, typer.Argument(help="Another with the same first model, such as that of its second seed.")
+    ],
+    seed: Seed = 0,
+    runs: Runs = DEFAULT_RUNS,
+    as_json: Json = False,
+) -> None:
+    """Whether one pair of models is less alike than another: the noise floor of seeds, or of wordings."""
+    from lab.pipelines.beside import beside as job
+    from lab.store import Store
+
+    found = job(run, reference, Store(runs), seed)
+    if as_json:
+        print_json({"rows": [{**asdict(row), "verdict": row.verdict} for row in found]})
+        return
+    rows = [
+        [
+            row.position, row.measure, number(row.value), number(row.reference),
+            with_interval(row.difference, row.low, row.high), row.why or row.verdict,
+        ]
+        for row in found
+    ]  # fmt: skip
+    n = max((row.questions for row in found), default=0)
+    columns = ["place", "measure", "this pair", "reference", "difference", "verdict"]
+    table(f"{run} beside {reference}: 95 % over {n} test questions, scaffolds fixed", columns, rows)
 
 
 @app.command()

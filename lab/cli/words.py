@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lab.cli.common import Dtype, Json, Seed, app, print_json, progress, table
+from lab.cli.common import DEFAULT_RUNS, Dtype, Json, Runs, Seed, app, print_json, progress, table
 from lab.errors import LabError
 
 if TYPE_CHECKING:
@@ -34,22 +34,25 @@ def words(
     ] = "system",
     dtype: Dtype = "float32",
     seed: Seed = 0,
+    runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
     """How two models cut one text, how surprised they are by it, and which of their heads look alike."""
     from lab.pipelines.words import WordsConfig
     from lab.pipelines.words import words as job
+    from lab.store import Store
 
     if text is not None and file is not None:
         raise LabError("expected --text or --file, got both; give one")
     shown = text if file is None else _read(file)
     config = WordsConfig((a, b), control, shown, _folder(design), place, dtype, seed)
     with progress(as_json) as update:
-        found = job(config, update)
+        found = job(config, Store(runs), update)
     if as_json:
         print_json(words_document(found))
     else:
         _show(found)
+        print(f"run {found.run}; tables in {runs / found.run}   (lab dashboard, page Words)")
 
 
 def _read(file: Path) -> str:
@@ -71,10 +74,12 @@ def _folder(folder: Path | None) -> tuple[str, ...]:
 def words_document(found: "WordsBook") -> dict[str, Any]:
     """What `lab words --json` prints; the attention itself is left out."""
     return {
+        "run": found.run,
         "models": [asdict(m) for m in found.models],
         "labels": list(found.labels),
         "place": found.place,
         "text": found.text,
+        "settings": dict(found.settings),
         "measures": [asdict(m) for m in found.measures],
         "matched_heads": [asdict(m) for m in found.matches],
         "words": [asdict(w) for w in found.words],

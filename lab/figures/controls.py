@@ -44,6 +44,7 @@ def controls_strip(book: GeometryBook, theme: Theme = LIGHT) -> go.Figure:
         for s in rows
         for v in (s.value, s.low, s.high, s.null_high, s.ceiling, s.reliability_a, s.reliability_b)
     ]
+    wide += [v for p in known for u in book.at(p).untrained for v in (u.words, u.words_high) if not u.source]
     figure.update_xaxes(axis(theme, "agreement  (0 = chance, 1 = same)", range=reach(wide)))
     figure.update_yaxes(
         axis(
@@ -60,13 +61,42 @@ def controls_strip(book: GeometryBook, theme: Theme = LIGHT) -> go.Figure:
         "Unit: of each measure, 0 chance, 1 the same geometry. Null: 95 % of relabelings of the scaffolds, the search for "
         "layers repeated. Model against itself: disjoint halves of the questions; ceiling: the root of their product.",
         f"Split: {span_words(s.split for s in rows)}; n = {span(s.scaffolds for s in rows)} scaffolds, "
-        f"{span(s.questions for s in rows)} questions. Bars: 95 % bootstrap over questions. Not in this run: random "
-        "weights, a second seed; compare a model with its second seed for that.",
+        f"{span(s.questions for s in rows)} questions. Bars: 95 % bootstrap over questions. "
+        f"{_untrained_words(book, known)}",
         *dict.fromkeys(f"{text(s.measure)}, {POSITION_WORDS[p]}: {text(s.why)}."
                        for p in known for s in book.at(p).similarities if s.why),
     ]  # fmt: skip
     finish(figure, lines, theme, 52)
     return figure
+
+
+def _untrained_words(book: GeometryBook, known: Sequence[Position]) -> str:
+    """What the marks of untrained networks mean, or why there are none."""
+    rows = [u for p in known for u in book.at(p).untrained]
+    if any(not u.why for u in rows):
+        told = span(u.p for u in rows if not u.why and not u.source)
+        return (
+            f"Untrained: {span(u.twins for u in rows)} networks a side with random weights that read the same texts (first "
+            f"wordings), median and largest of their pairs; p of the two models among them {told}."
+        )
+    reasons = dict.fromkeys(u.why for u in rows) or ["not in this run"]
+    return f"Untrained networks on the same texts: {text('; '.join(reasons))}."
+
+
+def _untrained(
+    book: GeometryBook, position: Position, names: Sequence[str], first: bool, theme: Theme
+) -> go.Scatter:
+    rows = [u for u in book.at(position).untrained if u.what in names and isfinite(u.words)]
+    return go.Scatter(
+        x=[u.words for u in rows], y=[names.index(u.what) - 0.27 for u in rows], mode="markers",
+        name="untrained, same texts", showlegend=first, legendgroup="untrained", meta={"role": "untrained"},
+        marker={"symbol": "x-thin", "size": 8, "color": theme.faint, "line": {"width": 2, "color": theme.faint}},
+        error_x={"type": "data", "symmetric": False, "thickness": 1.5, "width": 3, "color": theme.faint,
+                 "array": [u.words_high - u.words for u in rows], "arrayminus": [0.0] * len(rows)},
+        customdata=[[u.what, position, u.words_high, probability("p", u.p)] for u in rows],
+        hovertemplate="untrained networks: median %{x:.2f}, largest %{customdata[2]:.2f} (%{customdata[3]} of the two "
+        "models among them)<extra></extra>",
+    )  # fmt: skip
 
 
 def _control_traces(
@@ -100,6 +130,7 @@ def _control_traces(
         marks("null", "null, 95 %", [s.null_high for s in rows], 0.0, **tick), value,
         *(marks(f"itself {k}", f"{text(label)}, itself", x, 0.27, symbol=MODEL_SYMBOLS[k], size=7,
                 color=MODEL_COLOURS[k]) for k, (label, x) in enumerate(zip(book.labels[:2], own, strict=False))),
+        _untrained(book, position, names, first, theme),
         marks("ceiling", "ceiling", [s.ceiling for s in rows], 0.0, symbol=CEILING, size=12, color=theme.ink),
         *([unknown] if gaps else []),
     ]  # fmt: skip

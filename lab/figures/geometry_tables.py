@@ -1,5 +1,7 @@
 """The numbers behind the pictures of a geometry run, one row per record; user text as it is."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from lab.figures import lookup
@@ -11,7 +13,7 @@ from lab.figures.tables import table_of
 from lab.records import Position
 from lab.records.geometry import GeometryBook, MultiverseCell, PlacedLanding
 from lab.records.maps import LandingAgreement, MapScore, Share, SharedPoint
-from lab.records.similarity import Dissimilarity, GridCell, Similarity
+from lab.records.similarity import Beside, Dissimilarity, GridCell, Similarity, UntrainedControl
 
 
 def similarities(book: GeometryBook) -> pd.DataFrame:
@@ -19,6 +21,29 @@ def similarities(book: GeometryBook) -> pd.DataFrame:
     rows = [(p, s) for p in positions(book) for s in book.at(p).similarities]
     table = table_of([s for _, s in rows], Similarity)
     table.insert(0, "position", pd.Series([p for p, _ in rows], dtype=object))
+    return table
+
+
+def prepared(book: GeometryBook) -> pd.DataFrame:
+    """One row per place, measure and preparation of the states, the plain one among them."""
+    rows = [(p, s) for p in positions(book) for s in (*book.at(p).similarities, *book.at(p).prepared)]
+    table = table_of([s for _, s in rows], Similarity)
+    table.insert(0, "position", pd.Series([p for p, _ in rows], dtype=object))
+    return table.sort_values(["position", "measure"], kind="stable", ignore_index=True)
+
+
+def untrained(book: GeometryBook) -> pd.DataFrame:
+    """One row per place and measure or map: the two models beside untrained networks on the same texts."""
+    rows = [(p, u) for p in positions(book) for u in book.at(p).untrained]
+    table = table_of([u for _, u in rows], UntrainedControl)
+    table.insert(0, "position", pd.Series([p for p, _ in rows], dtype=object))
+    return table
+
+
+def beside(rows: Sequence[Beside]) -> pd.DataFrame:
+    """One row per place and measure, with the verdict in words."""
+    table = table_of(rows, Beside)
+    table["verdict"] = [r.verdict for r in rows]
     return table
 
 

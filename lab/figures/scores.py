@@ -6,7 +6,8 @@ from math import isfinite
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.geometry import CEILING, NULL, abstention, number
+from lab.figures import lookup
+from lab.figures.geometry import CEILING, NULL, abstention, number, traits
 from lab.figures.landing import shorten, span_words
 from lab.figures.reading import interval, probability
 from lab.figures.theme import (
@@ -161,24 +162,36 @@ def _numbers(placed: Placed, theme: Theme) -> go.Scatter:
 
 
 def _map_notes(scores: Sequence[MapScore], position: Position) -> list[str]:
-    return [
+    lines = [
         "Unit: share of the variance of the target's states around the mean of the other scaffolds (relative: of its "
         f"anchor coordinates, so not to be held against the other two); below 0 is worse than that mean; "
         f"{POSITION_WORDS[position]}.",
         "Held out twice: no fit saw the scaffold or the questions it is scored on. Null: scaffolds paired at random, "
         "fitted again. Bars: 95 %, resampling scaffolds. Retrieved: scaffolds nearest to their own landing, of all.",
-        f"Split: {span_words(m.split for m in scores)}; n = {span(m.scaffolds for m in scores)} scaffolds, "
-        f"{span(m.questions for m in scores)} questions, fitted on {span(m.train_questions for m in scores)} others "
-        f"({span(m.dropped for m in scores)} dropped).",
     ]
+    if scores:
+        lines.append(
+            f"Split: {span_words(m.split for m in scores)}; n = {span(m.scaffolds for m in scores)} scaffolds, "
+            f"{span(m.questions for m in scores)} questions, fitted on {span(m.train_questions for m in scores)} others "
+            f"({span(m.dropped for m in scores)} dropped)."
+        )
+    return lines
 
 
 # ------------------------------------------------------------------ variance
 
 
-def variance_shares(book: GeometryBook, position: Position, theme: Theme = LIGHT) -> go.Figure:
-    """What the landings' variance comes from: a panel per source, a bar per trait, one scale, nothing clamped."""
+def variance_shares(
+    book: GeometryBook, position: Position, theme: Theme = LIGHT, trait: str | None = None
+) -> go.Figure:
+    """What the landings' variance comes from: a panel per source, a bar per trait, one scale, nothing clamped.
+
+    trait: only this one. LabError for a trait that the run does not have.
+    """
     rows = book.at(position).shares
+    if trait is not None:
+        lookup.require(trait, traits(book), "trait")
+        rows = tuple(s for s in rows if s.trait == trait)
     title = "What makes landings differ: the scaffold, the weights, or both together?"
     notes = [
         *_share_notes(rows, position),

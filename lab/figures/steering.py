@@ -62,7 +62,11 @@ def dose_response(found: Steering, trait: str, theme: Theme = LIGHT) -> go.Figur
     across = reach([r.coefficient for r in curve])
     push = "push  (mean residual norms of the site)"
     figure.update_xaxes(axis(theme, push, range=across))
-    bounds = reach([v for r in mine for v in (r.change, r.low, r.high)])
+    taken_out = rows_of(found, trait, "ablate")
+    for column, name in ((1, "change"), (2, "coherence"), (3, "task")):
+        if taken_out:
+            figure.add_trace(_taken_out(taken_out[0], name, colour, column == 1), 1, column)
+    bounds = reach([v for r in [*mine, *taken_out] for v in (r.change, r.low, r.high)])
     figure.update_yaxes(axis(theme, f"change of the reading  ({text(found.unit)})", range=bounds), col=1)
     for column, words in ((2, "share that is coherent"), (3, "share of task items right")):
         figure.update_yaxes(axis(theme, words, range=[-0.04, 1.04], tickformat=".0%"), col=column)
@@ -105,6 +109,18 @@ def _marks(rows: Sequence[DoseRow], name: str, kind: str, theme: Theme, legend: 
                 "line": {"width": 1.5, "color": theme.faint}},
         customdata=[[r.draw] for r in rows],
         hovertemplate=f"{CONTROL_WORDS[kind]} %{{customdata[0]}}<br>push %{{x:+.3f}}: %{{y:.2f}}<extra></extra>",
+    )  # fmt: skip
+
+
+def _taken_out(row: DoseRow, name: str, colour: str, first: bool) -> go.Scatter:
+    """The direction ablated: no size of push, so at 0."""
+    spans = {"type": "data", "symmetric": False, "thickness": 1.5, "width": 3, "color": colour,
+             "array": [row.high - row.change], "arrayminus": [row.change - row.low]}  # fmt: skip
+    return go.Scatter(
+        x=[0.0], y=[getattr(row, name)], mode="markers", name="its direction taken out", showlegend=first,
+        marker={"symbol": "diamond-open", "size": 11, "color": colour, "line": {"width": 2}},
+        error_y=spans if first else None, meta={"role": f"ablate {name}"},
+        hovertemplate="taken out: %{y:.2f}<extra></extra>",
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Replies as token strips: each token shaded by how far it stands from the model's own neutral."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from math import isfinite
 
@@ -9,6 +10,20 @@ from lab.figures.theme import LIGHT, MODEL_COLOURS, Theme
 from lab.records import Comparison, ReplyRow
 
 POSITION = "reply_mean"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a token's value is in: its symbol, what 0 is, and what to read instead of one token."""
+
+    symbol: str
+    zero: str
+    instead: str
+
+
+IN_L = Scale("L", "the model's own neutral", "read the intervals of the landings")
+IN_SD = Scale("sd", "the mean token of ordinary turns", "read the turns")
+"""Over the tokens of ordinary turns."""
 
 
 def token_strip(comparison: Comparison, rows: Sequence[ReplyRow], trait: str, theme: Theme = LIGHT) -> str:
@@ -40,7 +55,7 @@ def token_L(comparison: Comparison, row: ReplyRow, trait: str) -> list[float | N
 
 
 def scale_limit(values: Iterable[float]) -> float:
-    """The end of the symmetric scale: the largest |L|, and at least 1."""
+    """The end of the symmetric scale: the largest absolute value, and at least 1."""
     return max([1.0, *(abs(v) for v in values)])
 
 
@@ -76,25 +91,28 @@ def _block(
 
 
 def shaded(
-    tokens: Sequence[str], values: Sequence[float | None], data: Mapping[str, str], limit: float, theme: Theme
-) -> str:
-    """HTML of one text, each token shaded by its value in L; `data` is carried by every token."""
+    tokens: Sequence[str], values: Sequence[float | None], data: Mapping[str, str], limit: float, theme: Theme,
+    scale: Scale = IN_L,
+) -> str:  # fmt: skip
+    """HTML of one text, each token shaded by its value; `data` is carried by every token."""
     about = "".join(f' data-{name}="{escape(str(value))}"' for name, value in data.items())
     spans = [
-        _token(token, value, i, about, limit, theme)
+        _token(token, value, i, about, limit, theme, scale)
         for i, (token, value) in enumerate(zip(tokens, values, strict=True))
     ]
     body = "".join(spans) or f'<i style="color:{theme.faint}">an empty reply</i>'
     return f'<div style="padding-left:12px;line-height:1.9;background:{theme.paper}">{body}</div>'
 
 
-def _token(token: str, value: float | None, i: int, data: str, limit: float, theme: Theme) -> str:
+def _token(
+    token: str, value: float | None, i: int, data: str, limit: float, theme: Theme, scale: Scale
+) -> str:
     if value is None:
         stripes = f"repeating-linear-gradient(45deg,{theme.grid} 0 3px,{theme.paper} 3px 6px)"
         style, said = f"background:{stripes};color:{theme.faint}", "no projection"
     else:
         back, ink = shade(value, limit, theme)
-        style, said = f"background:{back};color:{ink}", f"L {value:+.2f}"
+        style, said = f"background:{back};color:{ink}", f"{scale.symbol} {value:+.2f}"
     shown = escape(token).replace("\n", "⏎<br>")
     return (
         f'<span{data} data-token="{i}" title="{said}" '
@@ -102,13 +120,13 @@ def _token(token: str, value: float | None, i: int, data: str, limit: float, the
     )
 
 
-def legend(trait: str, limit: float, theme: Theme) -> str:
+def legend(trait: str, limit: float, theme: Theme, scale: Scale = IN_L) -> str:
     """The scale of the shades."""
     bar = f"linear-gradient(90deg,{theme.low},{theme.paper},{theme.high})"
     box = "display:inline-block;width:160px;height:10px;margin:0 6px;"
     box += f"border:1px solid {theme.grid};background:{bar}"
     return (
-        f'<div style="font-size:12px;color:{theme.faint}">{escape(trait)} per token, in L: −{limit:.1f}'
-        f'<span style="{box}"></span>+{limit:.1f}; the middle is the model\'s own neutral. '
-        "One token is no measurement: read the intervals of the landings.</div>"
+        f'<div style="font-size:12px;color:{theme.faint}">{escape(trait)} per token, in {scale.symbol}: '
+        f'−{limit:.1f}<span style="{box}"></span>+{limit:.1f}; the middle is {scale.zero}. '
+        f"One token is no measurement: {scale.instead}.</div>"
     )

@@ -30,6 +30,8 @@ from lab.records.geometry import Transfer, TransferBook
 ROW = 56
 SHIFT = 0.17
 """Native stands this much above the middle of its row, controls once and twice as much below."""
+FEWEST = 5
+"""Scaffolds that shuffled pairings need."""
 LEGEND = 24
 """Pixels of the legend's second line."""
 Way = tuple[str, str]
@@ -48,6 +50,29 @@ def traits(book: TransferBook) -> list[str]:
 def transfers(book: TransferBook) -> pd.DataFrame:
     """One row per trait and way: effects with intervals, controls, recovery, doses, layers; names as they are."""
     return table_of(book.transfers, Transfer)
+
+
+def numbers(book: TransferBook) -> pd.DataFrame:
+    """The same to be read: a row per trait and way, every effect with its interval or its null, n and split."""
+    return pd.DataFrame(
+        [
+            {
+                "trait": t.trait, "from": t.source, "into": t.target, "layers": f"{t.layer_source} → {t.layer_target}",
+                "doses": f"{t.down:+g}, {t.up:+g}".replace("-", "−"), "own": _with(t.native, t.native_low, t.native_high),
+                "carried": _with(t.carried, t.carried_low, t.carried_high),
+                "recovery": _with(t.recovery, t.recovery_low, t.recovery_high),
+                "p": f"{probability('p', t.p)}, {t.controls} maps",
+                "shuffled maps, mean (95 %)": f"{number(t.permuted)} ({number(t.permuted_high)})",
+                "random, mean": number(t.random), "other traits, mean": number(t.wrong), "cosine": number(t.cosine),
+                "n": f"{t.n} replies, {t.questions} questions", "split": "test", "unit": t.unit, "judge": t.judge,
+            }
+            for t in book.transfers
+        ]
+    )  # fmt: skip
+
+
+def _with(value: float, low: float, high: float) -> str:
+    return f"{number(value)} {interval(low, high)}" if isfinite(value) else "cannot tell"
 
 
 # ------------------------------------------------------------------ figure
@@ -205,6 +230,9 @@ def _notes(book: TransferBook) -> list[str]:
         lines.append(
             f"With {few} shuffled maps no {probability('p', 1 / (1 + few)).replace('=', 'below')} is possible."
         )
+    given = book.settings.get("scaffolds")
+    if isinstance(given, list | tuple) and len(given) < FEWEST:
+        lines.append(f"p: {FEWEST} scaffolds are needed to shuffle their pairing, {len(given)} given.")
     if any(not isfinite(t.recovery) for t in rows):
         lines.append("Cannot tell: own and random do not differ clearly, or replies could not be read.")
     return lines

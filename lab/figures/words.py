@@ -1,4 +1,4 @@
-"""One text in two models: where words are cut, how surprising each stretch is, which heads look alike."""
+"""One text in two models: where words are cut, and how surprising each stretch is; every number as a table."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -6,22 +6,15 @@ from html import escape
 from math import isfinite
 
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.reading import interval, probability
-from lab.figures.theme import LIGHT, MODEL_COLOURS, MODEL_SYMBOLS, Theme, axis, blank, finish, text
+from lab.figures.theme import LIGHT, MODEL_COLOURS, Theme
 from lab.figures.tokens import shade
 from lab.records import LabError
 from lab.records.words import HeadMatch, TokenCell, WordMeasure, WordPieces, WordsBook
 
 LINE = 88
 """Characters of a line of the strip."""
-SHOWN = 40
-"""Words of an attention picture; more could not be read."""
-PAIRS = 40
-"""Matched pairs drawn; the table has all."""
-DISTANCE = "squared Hellinger distance of attention over words  (0 same, 1 disjoint)"
 CANNOT = (
     "What this cannot tell: a word per run of letters, so scripts without blanks are one word; the surprisal is that of "
     "the tokenizer's own cut, not of every way to spell the text; attention says where a head looks, not what it moves, "
@@ -48,6 +41,14 @@ def cells(book: WordsBook) -> pd.DataFrame:
 def pieces(book: WordsBook) -> pd.DataFrame:
     """One row per word of the shown text."""
     return pd.DataFrame([asdict(w) for w in book.words], columns=list(WordPieces.__dataclass_fields__))
+
+
+def given(book: WordsBook, label: str) -> str:
+    """The prompt of one model up to the end of the text, template and all. LabError for a model without cells."""
+    mine = [c for c in book.cells if c.model == label]
+    if not mine:
+        raise LabError(f"No cells of {label!r} here; there are those of {', '.join(book.pair)}.")
+    return "".join(c.text for c in mine if c.template) + book.text
 
 
 def rows_of(book: WordsBook, what: str, split: str = "all") -> list[WordMeasure]:
@@ -89,13 +90,18 @@ def fragmentation_map(book: WordsBook, theme: Theme = LIGHT) -> str:
     bar = _bar(f"linear-gradient(90deg,{theme.low},{theme.paper},{theme.high})", theme)
     legend = f"more pieces in {a}{bar}more in {b}; numbers: pieces in {a}|in {b}"
     agree = rows_of(book, "same cuts inside words")
-    lines = [f"{_over(m)}: same cuts inside words, F1 {said(m)} ({m.n} {m.over}; {m.note})" for m in agree]
+    lines = [f"{_over(m)}: same cuts inside words, F1 {said(m)} ({_size(m)})" for m in agree]
     body = f'<div style="line-height:2.1;font-size:15px">{"".join(parts)}{_blanks(book.text[at:])}</div>'
     return _page("fragmentation-map", legend, body, lines, theme)
 
 
 def _over(row: WordMeasure) -> str:
     return row.scope if row.scope == "this text" else f"over {row.scope}"
+
+
+def _size(row: WordMeasure) -> str:
+    """n, split and what there is to be said besides; escaped."""
+    return escape(f"n = {row.n} {row.over}, split: {row.split}" + (f"; {row.note}" if row.note else ""))
 
 
 def _word(book: WordsBook, word: WordPieces, limit: int, theme: Theme) -> str:
@@ -144,9 +150,13 @@ def aligned_strip(book: WordsBook, theme: Theme = LIGHT) -> str:
     bar = _bar(f"linear-gradient(90deg,{theme.paper},{theme.high})", theme)
     legend = f"{names}; surprisal in nats per character: 0{bar}{limit:.1f} and more; "
     legend += "a line starts a token; hatched: unknown"
-    rows = [f"{_over(m)}: {escape(m.model)} {said(m)} {m.unit}" for m in rows_of(book, "surprisal")]
-    shared = rows_of(book, "characters in a token of both")[0]
-    rows.append(f"{shared.value:.1%} of the visible characters lie in a token of both models.")
+    rows = [
+        f"{_over(m)}: {escape(m.model)} {said(m)} {m.unit} ({_size(m)})" for m in rows_of(book, "surprisal")
+    ]
+    rows += [
+        f"{_over(m)}: share of the visible characters in a token of both models {said(m)} ({_size(m)})"
+        for m in rows_of(book, "characters in a token of both")
+    ]
     mono = (
         f'<div style="font:13px ui-monospace,Menlo,Consolas,monospace;overflow-x:auto">{"".join(parts)}</div>'
     )
@@ -218,155 +228,3 @@ def _page(name: str, legend: str, body: str, lines: Sequence[str], theme: Theme)
         f'<div style="{small};margin-bottom:4px">{legend}</div>{body}'
         f'<div style="{small};margin-top:8px">{notes}</div></div>'
     )
-
-
-# ------------------------------------------------------------------ heads
-
-
-def pair_name(match: HeadMatch) -> str:
-    """`0.2 with 1.3`: layer.head of A, of B."""
-    return f"{match.layer_a}.{match.head_a} with {match.layer_b}.{match.head_b}"
-
-
-def head_grid(book: WordsBook, theme: Theme = LIGHT) -> go.Figure:
-    """Divergence of every head of A from every head of B on the test texts; squares: matched on the others."""
-    a, b = (_head_names(x.outside.shape) for x in book.attention)
-    title = f"Which heads look alike: <b>{text(book.labels[0])}</b> and <b>{text(book.labels[1])}</b>"
-    figure = go.Figure(layout=blank(theme, title, min(800, max(240, 21 * len(a)))))
-    most = max([0.01, *(v for v in book.grid.ravel().tolist() if isfinite(v))])
-    figure.add_trace(
-        go.Heatmap(
-            z=book.grid, x=b, y=a, zmin=0, zmax=most, xgap=1, ygap=1, meta={"role": "grid"},
-            colorscale=[[0, theme.high], [1, theme.paper]],
-            colorbar={"title": {"text": "divergence", "side": "right", "font": {"size": 12}}, "thickness": 12},
-            hovertemplate="%{y} and %{x}: %{z:.2f}<extra></extra>",
-        )
-    )  # fmt: skip
-    figure.add_trace(
-        go.Scatter(
-            x=[f"{m.layer_b}.{m.head_b}" for m in book.matches],
-            y=[f"{m.layer_a}.{m.head_a}" for m in book.matches],
-            mode="markers", name="matched on the extract texts", meta={"role": "matched"}, showlegend=True,
-            marker={"symbol": "square-open", "size": 15, "color": theme.ink, "line": {"width": 2}},
-            customdata=[[k] for k, _ in enumerate(book.matches)],
-            hovertemplate="%{y} matched with %{x}<extra></extra>",
-        )
-    )  # fmt: skip
-    kind = {"type": "category", "showgrid": False, "dtick": 1 if len(a) <= 32 else None}
-    figure.update_yaxes(axis(theme, f"layer.head of {text(book.labels[0])}", autorange="reversed", **kind))
-    figure.update_xaxes(axis(theme, f"layer.head of {text(book.labels[1])}", **kind))
-    finish(figure, _head_notes(book), theme, 58)
-    return figure
-
-
-def _head_names(shape: tuple[int, ...]) -> list[str]:
-    return [f"{layer}.{head}" for layer in range(shape[0]) for head in range(shape[1])]
-
-
-def _head_notes(book: WordsBook) -> list[str]:
-    """Matched, mean and control with their nulls, one line a measure."""
-    found = []
-    for what in (
-        "matched heads",
-        "gain of matched heads",
-        "mean over heads",
-        "matched heads beyond the control",
-    ):
-        rows = [m for m in book.measures if m.what == what]
-        found += [f"{what}, {text(m.model)}: {said(m)} ({text(m.note)})." for m in rows]
-    test = next((m for m in book.measures if m.split == "test"), None)
-    over = f"Split: test, {test.scope}. " if test else ""
-    return [
-        f"Unit: {DISTANCE}. {over}Intervals: bootstrap over texts; null: the two read different texts.",
-        *found,
-    ]
-
-
-def matched_heads(book: WordsBook, theme: Theme = LIGHT) -> go.Figure:
-    """Each matched pair: how far apart on one text, with interval, and on different texts."""
-    rows = sorted(book.matches, key=lambda m: -m.gain if isfinite(m.gain) else 0.0)[:PAIRS]
-    names = [pair_name(m) for m in rows]
-    figure = go.Figure(
-        layout=blank(theme, "Matched heads, on the same text and on different ones", 24 * len(rows))
-    )
-    figure.add_trace(
-        go.Scatter(
-            x=[m.other_text for m in rows], y=names, mode="markers", name="the two read different texts (null)",
-            meta={"role": "null"},
-            marker={"symbol": "line-ns-open", "size": 14, "color": theme.faint, "line": {"width": 3}},
-            hovertemplate="%{y}: %{x:.2f} on different texts<extra></extra>",
-        )
-    )  # fmt: skip
-    spans = {
-        "type": "data", "symmetric": False, "thickness": 1.5, "width": 0,
-        "array": [m.high - m.divergence for m in rows], "arrayminus": [m.divergence - m.low for m in rows],
-    }  # fmt: skip
-    figure.add_trace(
-        go.Scatter(
-            x=[m.divergence for m in rows], y=names, mode="markers", name="the same text", error_x=spans,
-            meta={"role": "matched"},
-            marker={
-                "size": 9, "color": theme.ink,
-                "symbol": [MODEL_SYMBOLS[0] if m.q < 0.05 else f"{MODEL_SYMBOLS[0]}-open" for m in rows],
-            },
-            customdata=[[probability("q", m.q)] for m in rows],
-            hovertemplate="%{y}: %{x:.2f}, %{customdata[0]}<extra></extra>",
-        )
-    )  # fmt: skip
-    figure.update_xaxes(axis(theme, DISTANCE, range=[0, 1]))
-    names_axis = f"layer.head of {text(book.labels[0])} with {text(book.labels[1])}"
-    figure.update_yaxes(axis(theme, names_axis, autorange="reversed", type="category", dtick=1))
-    n = rows[0].n if rows else 0
-    left_out = (
-        f" The {PAIRS} pairs of the largest gain of {len(book.matches)}." if len(book.matches) > PAIRS else ""
-    )
-    note = (
-        f"Pairs chosen on the extract texts, measured on {n} test texts; bars: 95 % bootstrap over texts. Filled: nearer "
-        "on the same text than on different ones at q < .05 (sign flips over texts, Benjamini–Hochberg over pairs)."
-        f"{left_out}"
-    )
-    finish(figure, [note], theme, 52)
-    return figure
-
-
-def pair_attention(book: WordsBook, pair: int, theme: Theme = LIGHT) -> go.Figure:
-    """Where the two heads of a matched pair look in the shown text, word by word, one scale for both.
-
-    Raises LabError when there is no such pair.
-    """
-    if not 0 <= pair < len(book.matches):
-        raise LabError(f"No pair number {pair}; there are {len(book.matches)}.")
-    match = book.matches[pair]
-    where = ((match.layer_a, match.head_a), (match.layer_b, match.head_b))
-    panels = [x.attention[at][:SHOWN, :SHOWN] for x, at in zip(book.attention, where, strict=True)]
-    shares = [float(x.outside[at]) for x, at in zip(book.attention, where, strict=True)]
-    titles = [
-        f"{text(label)}, head {layer}.{head} ({share:.0%} elsewhere)"
-        for label, (layer, head), share in zip(book.pair, where, shares, strict=True)
-    ]
-    words = [text(w) for w in book.attention[0].words[:SHOWN]]
-    figure = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.1)
-    figure.update_layout(blank(theme, f"Where heads {pair_name(match)} look", 430))
-    at = list(range(len(words)))
-    for k, panel in enumerate(panels):
-        shown = [[float(v) if j <= i else None for j, v in enumerate(row)] for i, row in enumerate(panel)]
-        figure.add_trace(
-            go.Heatmap(
-                z=shown, x=at, y=at, zmin=0, zmax=1, showscale=k == 1, hoverongaps=False,
-                customdata=[[f"{q} looks at {w}" for w in words] for q in words],
-                colorscale=[[0, theme.paper], [1, theme.high]], meta={"role": book.labels[k]},
-                colorbar={"title": {"text": "share of attention", "side": "right", "font": {"size": 12}}, "thickness": 12},
-                hovertemplate="%{customdata}: %{z:.2f}<extra></extra>",
-            ), row=1, col=k + 1,
-        )  # fmt: skip
-    ticks = {"tickvals": at, "ticktext": words, "tickfont": {"size": 9}, "showgrid": False, "zeroline": False}
-    figure.update_xaxes({**axis(theme, "the word looked at", tickangle=-90), **ticks})
-    figure.update_yaxes({**axis(theme), **ticks, "autorange": "reversed"})
-    figure.update_annotations(font={"size": 12, "color": theme.ink})
-    first = f"Rows: the word that looks; the first {len(words)} words and marks of one text: no interval, an example."
-    finish(figure, [
-        f"{first} Each row sums to 1 over the words up to its own; what went to template, BOS and blanks was dropped and "
-        f"stands in the titles. Over test texts this pair is {match.divergence:.2f} "
-        f"{interval(match.low, match.high)} apart, {match.other_text:.2f} on different texts."
-    ], theme, 110)  # fmt: skip
-    return figure

@@ -144,11 +144,11 @@ def paired_grams(a: StateGrid, b: StateGrid, prepare: Preparation = AS_IS) -> Pa
     questions = tuple(q for q, use in zip(a.questions, known, strict=True) if use)
     return PairedGrams(
         a.model, b.model, a.split, prepare.name, a.scaffolds, questions, int((~known).sum()),
-        _all_layers(a, known, prepare), _all_layers(b, known, prepare), _too_small(a, b, known),
+        layer_grams(a, known, prepare), layer_grams(b, known, prepare), _too_small(a, b, known),
     )  # fmt: skip
 
 
-def _all_layers(grid: StateGrid, known: Bool[ndarray, " question"], prepare: Preparation) -> KeptGrams:
+def layer_grams(grid: StateGrid, known: Bool[ndarray, " question"], prepare: Preparation) -> KeptGrams:
     if not known.any():
         return np.zeros((grid.layers, len(grid.scaffolds), 0, len(grid.scaffolds), 0))
     cells = (np.asarray(average(grid.at(layer), 1))[:, known] for layer in range(grid.layers))
@@ -224,14 +224,6 @@ class LayerGrid:
         """The largest value of the grid under each relabeling: what a search over layers finds by chance."""
         flat = self.null.reshape(len(self.null), -1)
         return np.nanmax(flat, axis=1) if self.known else np.full(len(flat), np.nan)
-
-
-def upper_p(value: float, null: Float[ndarray, " draw"]) -> float:
-    """(1 + draws at or above the value) / (1 + draws); NaN for an unknown value, an unknown draw is above."""
-    if np.isnan(value):
-        return float("nan")
-    # A tie with what was observed must count in spite of rounding.
-    return float((1 + (~(null < value - 1e-12)).sum()) / (1 + len(null)))
 
 
 def layer_grid(a: LayersA, b: LayersB, orders: Orders) -> LayerGrid:

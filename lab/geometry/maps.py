@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray
 from scipy import stats
 
@@ -32,16 +32,15 @@ from lab.geometry.fits import (
     RawSource,
     RawTarget,
     centred,
-    compact,
-    others,
     procrustes,
     ridge,
 )
 from lab.geometry.relative import relative
+from lab.geometry.trajectories import Frame, frame_of
 from lab.records import LabError
 from lab.records.geometry import StateGrid, check_pair
 from lab.records.maps import MapScore, SharedMap, SharedPoint
-from lab.stats import MIN_CLUSTERS, cluster_weights, interval
+from lab.stats import MIN_CLUSTERS, cluster_weights, interval, upper_p
 
 Pair = tuple[StateGrid, StateGrid]
 Layers = tuple[int, int]
@@ -84,8 +83,13 @@ def _joined(pairs: Sequence[Pair], layers: Layers) -> tuple[RawSource, RawTarget
     x, y = (
         np.concatenate([pair[side].at(layer) for pair in pairs], axis=2) for side, layer in enumerate(layers)
     )
-    failed = np.isnan(x).any(axis=(0, 1, 3)) | np.isnan(y).any(axis=(0, 1, 3))
+    failed = _failed(x, y)
     return x[:, :, ~failed], y[:, :, ~failed], int(failed.sum())
+
+
+def _failed(x: RawSource, y: RawTarget) -> Bool[ndarray, " train"]:
+    """Questions on which some reply of either model failed."""
+    return np.asarray(np.isnan(x).any(axis=(0, 1, 3)) | np.isnan(y).any(axis=(0, 1, 3)))
 
 
 # ------------------------------------------------------------------ scores
@@ -116,14 +120,9 @@ def map_score(
     r2, hits = found.r2, found.hit.mean(axis=1)
     return replace(
         record, r2=float(r2[0]), low=float(low), high=float(high), null_high=float(np.quantile(r2[1:], 0.95)),
-        p=_p(r2), retrieval=float(hits[0]), retrieval_p=_p(hits), null_retrieval=float(hits[1:].mean()),
-        ceiling=method.ceiling(data), setting=float(np.median(found.setting[0])),
+        p=upper_p(r2[0], r2[1:]), retrieval=float(hits[0]), retrieval_p=upper_p(hits[0], hits[1:]),
+        null_retrieval=float(hits[1:].mean()), ceiling=method.ceiling(data), setting=float(np.median(found.setting[0])),
     )  # fmt: skip
-
-
-def _p(values: Float[ndarray, " draw"]) -> float:
-    """Share of pairings, the true one (first) among them, that do as well; rounding does not break a tie."""
-    return float((values >= values[0] - 1e-9).mean())
 
 
 def _why_not(data: Cells) -> str:
@@ -207,35 +206,55 @@ def shared_map(
     is an approximation from within. `score` is the `map_score` of the same method; no
     points unless its p is below .05 and its R² above 0. Raises LabError where it belongs to something else.
     """
+    names = test[0].scaffolds
+    toward = toward if toward in names else min(names)
+    why = _why_no_map(test, layers, score, method)
+    empty = SharedMap(test[0].model, test[1].model, method.name, toward, why)
+    if why:
+        return empty
+    frame = shared_frame(train, test, layers, score, method, toward)
+    x, y, _ = _joined([test], layers)
+    points = tuple(
+        _point(view.model, name, at)
+        for view, raw in ((frame.target, y), (frame.source, x))
+        for name, at in zip(names, view(raw.mean(axis=1)), strict=True)
+    )
+    share_x, share_y = frame.share.tolist()
+    return replace(empty, points=points, share_x=share_x, share_y=share_y)
+
+
+def shared_frame(
+    train: Sequence[Pair], test: Pair, layers: Layers, score: MapScore,
+    method: Linear = ridge, toward: str = "assistant",
+) -> Frame:  # fmt: skip
+    """The plane in which `shared_map` draws landings, for any state of either model.
+
+    The places of a reply's tokens have the reply's landing as their mean. Raises LabError where `shared_map`
+    draws nothing, with its reason, and where `score` belongs to something else.
+    """
+    why = _why_no_map(test, layers, score, method)
+    if why:
+        raise LabError(f"expected a map that may be drawn: {why}")
+    names = test[0].scaffolds
+    data = cells(train, test, layers)
+    failed = _failed(*(grid.at(layer) for grid, layer in zip(test, layers, strict=True)))
+    questions = [q for q, lost in zip(test[0].questions, failed, strict=True) if not lost]
+    return frame_of(data, test, questions, layers, method, toward if toward in names else min(names))
+
+
+def _why_no_map(test: Pair, layers: Layers, score: MapScore, method: Linear) -> str:
     expected = (method.name, test[0].model, test[1].model, *layers, test[0].position, test[0].split)
     got = (
         score.method, score.source, score.target, score.layer_source, score.layer_target, score.position, score.split
     )  # fmt: skip
     if got != expected:
         raise LabError(f"expected the score of {expected}, got that of {got}; score the map that is drawn")
-    names = test[0].scaffolds
-    toward = toward if toward in names else min(names)
-    empty = SharedMap(test[0].model, test[1].model, method.name, toward)
-    if not (score.p < 0.05 and score.r2 > 0):
-        known = score.why or (
-            f"held-out R² is {score.r2:.2f}, and random pairings reach {score.null_high:.2f} (p = {score.p:.2f}): "
-            "there is no shared map to draw unless it beats these and 0"
-        )
-        return replace(empty, why=known)
-    data = cells(train, test, layers)
-    (x, x_test), (y, y_test) = compact(data.x, data.x_test), compact(data.y, data.y_test)
-    _, spread, right = np.linalg.svd(y.mean(axis=1), full_matrices=False)
-    axes = right[:2] * np.where(right[:2] @ y.mean(axis=1)[names.index(toward)] < 0, -1.0, 1.0)[:, None]
-    carried = np.zeros_like(y_test)
-    for _, i, predicted, _ in method.predictions(x, y, x_test, np.arange(len(x))[None]):
-        carried[i] = predicted + others(y_test, i)
-    points = tuple(
-        _point(model, name, states @ axes.T)
-        for model, side in ((test[1].model, y_test), (test[0].model, carried))
-        for name, states in zip(names, side, strict=True)
+    if score.p < 0.05 and score.r2 > 0:
+        return ""
+    return score.why or (
+        f"held-out R² is {score.r2:.2f}, and random pairings reach {score.null_high:.2f} (p = {score.p:.2f}): "
+        "there is no shared map to draw unless it beats these and 0"
     )
-    share = spread**2 / (spread**2).sum()
-    return replace(empty, points=points, share_x=float(share[0]), share_y=float(share[1]))
 
 
 def _point(model: str, scaffold: str, at: Float[ndarray, "question 2"]) -> SharedPoint:

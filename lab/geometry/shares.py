@@ -37,12 +37,11 @@ from scipy import stats
 
 from lab.records import LabError
 from lab.records.maps import LandingAgreement, Share
-from lab.stats import MIN_CLUSTERS, cluster_weights, correlation, interval
+from lab.stats import MIN_CLUSTERS, cluster_weights, correlation, interval, upper_p
 
 Landings = Float[ndarray, "model scaffold paraphrase question"]
 Table = Float[ndarray, "*draw scaffold paraphrase question"]
 Side = Float[ndarray, "scaffold paraphrase question"]
-Draws = Float[ndarray, " draw"]
 Draw = Float[ndarray, "*draw"] | float
 
 SOURCES = ("question", "scaffold", "weights", "scaffold x weights", "residual")
@@ -177,7 +176,7 @@ def _scaffold_null(half: Side, draws: int, rng: np.random.Generator) -> tuple[fl
         nulls.append(squares(half.reshape(-1, questions)[order].reshape(draws, *half.shape)))
     true = squares(half).ratio
     top = max(float(np.quantile(n.scaffold - (scaffolds - 1) * (n.crossed + n.wording), 0.95)) for n in nulls)
-    return max(_p(float(true), np.asarray(null.ratio)) for null in nulls), top
+    return max(upper_p(float(true), np.asarray(null.ratio)) for null in nulls), top
 
 
 def _question_null(half: Side, draws: int, rng: np.random.Generator) -> tuple[float, float]:
@@ -186,7 +185,7 @@ def _question_null(half: Side, draws: int, rng: np.random.Generator) -> tuple[fl
     order = rng.permuted(np.tile(np.arange(questions), (draws, scaffolds, 1)), axis=2)
     shuffled = np.take_along_axis(half[None], order[:, :, None, :], axis=3)
     null = squares(shuffled)
-    return _p(float(squares(half).question), np.asarray(null.question)), float(
+    return upper_p(float(squares(half).question), np.asarray(null.question)), float(
         np.quantile(null.question - (questions - 1) * null.crossed, 0.95)
     )
 
@@ -206,7 +205,7 @@ def _weights_null(half: Side, draws: int, rng: np.random.Generator) -> tuple[flo
         off = off.ravel() * np.sqrt(size * paraphrases / (paraphrases - 1))
         mean = mean + rng.choice([-1.0, 1.0], size=(draws, len(off))) @ off / len(off)
     null = half.size * mean**2
-    return _p(float(found.mean), null), float(np.quantile(null, 0.95) - found.asked - found.wording)
+    return upper_p(float(found.mean), null), float(np.quantile(null, 0.95) - found.asked - found.wording)
 
 
 # ------------------------------------------------------------------ records
@@ -252,11 +251,6 @@ def shares(landings: Landings, trait: str, rng: np.random.Generator, draws: int 
         Share(trait, source, *counts, "", *map(float, end), *map(float, test))
         for source, end, test in zip(SOURCES, ends, tests, strict=True)
     )
-
-
-def _p(value: float, null: Draws) -> float:
-    """Share of shuffles that reach `value`; rounding does not break a tie."""
-    return float((1 + (null >= value - 1e-9 * abs(value)).sum()) / (1 + len(null)))
 
 
 def _why_not(scaffolds: int, questions: int) -> str:
@@ -322,6 +316,6 @@ def agreement(
     low, high = interval(correlation(x, y, weights), size)
     ceiling = float(np.sqrt(reliability(a) * reliability(b)))
     return LandingAgreement(
-        trait, *counts, "", float(r[0]), float(low), float(high), _p(r[0], r[1:]), float(np.quantile(r[1:], 0.95)),
-        float(rho[0]), _p(rho[0], rho[1:]), ceiling,
+        trait, *counts, "", float(r[0]), float(low), float(high), upper_p(r[0], r[1:]), float(np.quantile(r[1:], 0.95)),
+        float(rho[0]), upper_p(rho[0], rho[1:]), ceiling,
     )  # fmt: skip

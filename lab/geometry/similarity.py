@@ -28,13 +28,19 @@ from lab.geometry.grids import (
     pairs,
     relabelings,
     relations_by_layer,
-    upper_p,
 )
 from lab.geometry.rsa import distances
 from lab.records import LabError
 from lab.records.geometry import StateGrid, check_pair
-from lab.records.similarity import NO_LAYER, Dissimilarity, GridCell, Similarity, SimilarityReport
-from lab.stats import MIN_CLUSTERS, cluster_weights, interval
+from lab.records.similarity import (
+    NO_LAYER,
+    ChosenGrams,
+    Dissimilarity,
+    GridCell,
+    Similarity,
+    SimilarityReport,
+)
+from lab.stats import MIN_CLUSTERS, cluster_weights, interval, upper_p
 
 NAN = float("nan")
 SPLITS = 50
@@ -281,6 +287,11 @@ def compare(
         for side in ((0, at.layer_a), (1, at.layer_b))
     )
     names, grams = (telling.model_a, telling.model_b), (telling.a, telling.b)
+    kept = tuple(
+        ChosenGrams(measure.name, telling.questions, telling.a[at.layer_a], telling.b[at.layer_b])
+        for measure, at in zip(measures, choices, strict=True)
+        if at.layer_a != NO_LAYER and not telling.why
+    )
     return SimilarityReport(
         tuple(summary for summary, _ in found),
         tuple(cell for _, cells in found for cell in cells),
@@ -289,4 +300,5 @@ def compare(
             for side, layer in wanted
             for row in dissimilarities(names[side], layer, telling.scaffolds, grams[side][layer])
         ),
+        kept,
     )

@@ -22,7 +22,6 @@ from lab.geometry.grids import (
     PairedGrams,
     paired_grams,
     relabelings,
-    upper_p,
 )
 from lab.geometry.neighbours import neighbours
 from lab.geometry.rsa import RSA
@@ -49,7 +48,7 @@ from lab.records.atlas import (
 )
 from lab.records.geometry import StateGrid
 from lab.records.similarity import NO_LAYER, GridCell, Similarity
-from lab.stats import benjamini_hochberg, cluster_weights, interval
+from lab.stats import benjamini_hochberg, cluster_weights, interval, upper_p
 from lab.store import Store, content_key
 
 Progress = Callable[[str, float], None]

@@ -1,9 +1,9 @@
-"""The assistant axis of a model: where no scaffold and every role stand, and whether two models agree.
+"""The assistant axis of a model: where no scaffold, a base model and every role stand, and whether two agree.
 
 The axis is made on *extract* questions, its layer chosen on *select*, everything reported on *test*.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +18,15 @@ from lab.axis import (
     loading_agreement,
     loading_intervals,
     loadings,
+    loadings_beside,
+    means_beside,
+    parts_default,
     persona_space,
     reliability,
     role_means,
 )
 from lab.directions import Contrast, layer_scores
+from lab.pipelines.base_model import ACROSS, ALONG, Heard, Pair, place_base
 from lab.pipelines.compare import (
     DATA,
     CompareConfig,
@@ -33,7 +37,8 @@ from lab.pipelines.compare import (
     resolve_model,
     resolve_trait_set,
 )
-from lab.prompts.personas import read_role_set
+from lab.prompts.personas import addressed, read_role_set
+from lab.prompts.questions import asked_by
 from lab.records import (
     AxisSummary,
     LabError,
@@ -47,6 +52,8 @@ from lab.records import (
     Split,
     TraitSet,
 )
+from lab.records.personas import DEFAULT, NOBODY
+from lab.stats import MIN_CLUSTERS
 from lab.store import Store, content_key
 from lab.vectors.files import save
 from lab.vectors.record import PersonaVector
@@ -55,22 +62,28 @@ if TYPE_CHECKING:
     from lab.models import LoadedModel
 
 SPLITS: tuple[Split, ...] = ("extract", "select", "test")
-DEFAULT, NOBODY = "default", "no scaffold"
 SEED = 2026
 
 
 @dataclass(frozen=True)
 class AxisConfig:
-    """What to run: one or two models, and how many questions of each split."""
+    """What to run: one or two models, who is asked, and what."""
 
     models: tuple[str, ...]
     roles: Path | None = None
     """Folder of role files with the default's; None: the shipped roles, or the personas of Hearth."""
-    questions: int = 8
+    per_split: int = 8
+    """Questions of each split, drawn with a fixed seed: lists often go theme by theme."""
     position: Position = "reply_mean"
     dtype: str = "float32"
     seed: int = 0
     max_new_tokens: int = 40
+    trait_set: str = "auto"
+    """Whose questions are asked: a set by name, file or folder; see `lab.pipelines.compare.resolve_trait_set`."""
+    questions: tuple[Question, ...] = ()
+    """Asked in place of the trait set's own, if any."""
+    base: str = ""
+    """A model that is placed on the axis of the others; "" for none."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +92,10 @@ class _Side:
 
     axis: NDArray[np.float64]
     states: RoleStates
-    extra: dict[str, NDArray[np.float64]]
-    """Mean states [d_model] of the default and of no scaffold."""
+    beside: Mapping[str, NDArray[np.float64]]
+    """States [question, d_model] of what is no role, on *test* questions."""
+    heard: Heard | None
+    """What was said on *test* questions, weighed, where a base model is placed."""
     loading: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
@@ -88,57 +103,83 @@ class _Side:
 
 
 def find_axis(config: AxisConfig, store: Store, progress: Progress) -> PersonaMap:
-    """Run the roles through every model. LabError for anything that the user can mend."""
-    if not 1 <= len(config.models) <= 2:
-        raise LabError(f"expected one or two models, got {len(config.models)}")
-    if config.questions < 4:
-        raise LabError(f"expected at least 4 questions of each split, got {config.questions}")
+    """Run (or find) the roles through every model. LabError for anything that the user can mend."""
+    _check(config)
     progress("loading models", 0.0)
     from lab.models import load
 
     models = [load(resolve_model(name), config.dtype) for name in config.models]
-    traits = resolve_trait_set("auto", models)
-    roles = _roles(config, traits)
-    questions = _questions(traits, config.questions)
+    base = load(resolve_model(config.base), config.dtype) if config.base else None
+    traits = asked_by(resolve_trait_set(config.trait_set, models), config.questions)
+    roles = _roles(config, models)
+    told = [addressed(roles, model.identity.name) for model in models]
+    questions = _questions(traits, config.per_split)
+    identities = tuple(m.identity for m in [*models, *([base] if base else [])])
+    given = ("models", "roles", "trait_set", "questions", "base")
+    settings = {k: v for k, v in asdict(config).items() if k not in given}
+    parts = [[m.fingerprint for m in identities], len(models), settings, [asdict(r) for r in told], questions]
+    run = "axis-" + content_key("axis-2", *parts)[:10]
+    if store.has(run):
+        progress("found a finished run", 1.0)
+        return store.load_persona_map(run)
     sides = []
     for k, (label, model) in enumerate(zip(labels_of(models), models, strict=True)):
         part = lambda stage, share, k=k: progress(stage, (k + share) / len(models))  # noqa: E731
-        sides.append(_side(label, model, roles, questions, config, store, k, part))
+        sides.append(_side(label, model, told[k], questions, base, config, store, k, part))
     agreement = None
     if len(sides) == 2:
         rng = np.random.default_rng([config.seed, 4])
         agreement = loading_agreement(*((s.states, s.axis) for s in sides), rng=rng)
-    fingerprints = [m.identity.fingerprint for m in models]
-    settings = {k: v for k, v in asdict(config).items() if k not in ("models", "roles")}
-    run = "axis-" + content_key("axis-1", fingerprints, settings, asdict(roles), questions)[:10]
-    identities = tuple(m.identity for m in models)
-    summaries = tuple(s.summary for s in sides)
-    result = PersonaMap(run, identities, summaries, tuple(_landings(sides)), agreement)
-    store.save_persona_map(result, lambda folder: _save_vectors(folder, sides, identities))
+    landings = [row for k, side in enumerate(sides) for row in _landings(side, sides[0], [config.seed, 6, k])]
+    result = PersonaMap(run, identities, tuple(s.summary for s in sides), tuple(landings), agreement)
+    store.save_persona_map(result, lambda folder: _save_vectors(folder, sides, identities[: len(sides)]))
     progress("done", 1.0)
     return result
 
 
-def _landings(sides: Sequence[_Side]) -> Iterator[RoleLanding]:
-    """Every role of every model; a second model's component is oriented by the first's."""
-    first: NDArray[np.float64] | None = None
-    for side in sides:
-        across, _ = across_axis(side.states, side.axis)
-        means = role_means(side.states)
-        at, middle = means @ across, float((means @ across).mean())
-        if first is None:
-            first = at
-        flip = -1.0 if np.corrcoef(first, at)[0, 1] < 0 else 1.0
-        place = lambda x, flip=flip, middle=middle, at=at: float(flip * (x - middle) / at.std())  # noqa: E731
-        label = side.summary.model
-        rows = zip(side.states.names, side.loading, side.low, side.high, at, strict=True)
-        for name, loading, low, high, x in rows:
-            yield RoleLanding(label, name, float(loading), float(low), float(high), place(x))
-        ruler = means @ side.axis
-        reach = float(side.extra[DEFAULT] @ side.axis) - ruler.mean()
-        for name, state in side.extra.items():
-            loading = float((state @ side.axis - ruler.mean()) / reach)
-            yield RoleLanding(label, name, loading, float("nan"), float("nan"), place(state @ across))
+def _check(config: AxisConfig) -> None:
+    if not 1 <= len(config.models) <= 2:
+        raise LabError(f"expected one or two models, got {len(config.models)}")
+    if config.per_split < 4:
+        raise LabError(f"expected at least 4 questions of each split, got {config.per_split}")
+    if config.base and config.per_split < MIN_CLUSTERS:
+        raise LabError(
+            f"expected at least {MIN_CLUSTERS} questions of each split to place a base model, got {config.per_split}: "
+            "with fewer there is no interval, and no telling whether its words lean anywhere"
+        )
+
+
+def _landings(side: _Side, first: _Side, seed: list[int]) -> Iterator[RoleLanding]:
+    """Every role, then what is no role; the component across is oriented by that of the `first` model."""
+    label, rng = side.summary.model, np.random.default_rng(seed)
+    across, _ = across_axis(side.states, side.axis)
+    at = role_means(side.states) @ across
+    usual = role_means(first.states) @ across_axis(first.states, first.axis)[0]
+    flip = -1.0 if np.corrcoef(usual, at)[0, 1] < 0 else 1.0
+    places = flip * (at - at.mean()) / at.std()
+    for k, name in enumerate(side.states.names):
+        low, high = float(side.low[k]), float(side.high[k])
+        yield RoleLanding(label, name, float(side.loading[k]), low, high, float(places[k]))
+    yield from _beside(label, side.states, (side.axis, flip * across), side.beside, rng)
+    if side.heard is not None and parts_default(side.heard.ruler, ALONG, rng):
+        yield from _beside(label, side.heard.ruler, (ALONG, flip * ACROSS), side.heard.said, rng)
+
+
+def _beside(
+    label: str, ruler: RoleStates, axes: tuple[NDArray[np.float64], NDArray[np.float64]],
+    who: Mapping[str, NDArray[np.float64]], rng: np.random.Generator,
+) -> Iterator[RoleLanding]:  # fmt: skip
+    """What is no role, on the ruler that the roles make."""
+    axis, across = axes
+    others = np.array(list(who.values()))
+    loading = loadings_beside(ruler, axis, others)
+    low, high = loading_intervals(ruler, axis, rng, others=others)
+    at = role_means(ruler) @ across
+    place = (means_beside(ruler, others) @ across - at.mean()) / at.std()
+    for k, name in enumerate(who):
+        fixed = name == DEFAULT  # 1 by definition, without error
+        bounds = (float("nan"), float("nan")) if fixed else (float(low[k]), float(high[k]))
+        yield RoleLanding(label, name, float(loading[k]), *bounds, float(place[k]))
 
 
 def hearth_roles() -> RoleSet:
@@ -156,62 +197,89 @@ def hearth_roles() -> RoleSet:
     return RoleSet(prompts(lib.assistant), tuple(Role(p.name, prompts(p)) for p in lib.personas))
 
 
-def _roles(config: AxisConfig, traits: TraitSet) -> RoleSet:
+def _roles(config: AxisConfig, models: Sequence["LoadedModel"]) -> RoleSet:
     if config.roles is not None:
         return read_role_set(config.roles)
-    return hearth_roles() if traits.name == "hearth" else read_role_set(DATA / "personas" / "roles")
+    if all(model.trait_set == "hearth" for model in models):
+        return hearth_roles()
+    return read_role_set(DATA / "personas" / "roles")
 
 
 def _questions(traits: TraitSet, n: int) -> tuple[Question, ...]:
+    """`n` questions of every split, in the order of the list."""
     short = [f"{split} {len(traits.of(split))}" for split in SPLITS if len(traits.of(split)) < n]
     if short:
         raise LabError(f"the trait set {traits.name!r} has fewer than {n} questions: {', '.join(short)}")
-    return tuple(q for split in SPLITS for q in traits.of(split)[:n])
+    rng, found = np.random.default_rng(SEED), []
+    for split in SPLITS:
+        those = traits.of(split)
+        found += [those[i] for i in sorted(rng.permutation(len(those))[:n])]
+    return tuple(found)
 
 
 def _side(
-    label: str, model: "LoadedModel", roles: RoleSet, questions: Sequence[Question], config: AxisConfig,
-    store: Store, stream: int, progress: Progress,
+    label: str, model: "LoadedModel", roles: RoleSet, questions: Sequence[Question], base: "LoadedModel | None",
+    config: AxisConfig, store: Store, stream: int, progress: Progress,
 ) -> _Side:  # fmt: skip
     who = {DEFAULT: roles.default, **{r.name: r.prompts for r in roles.roles}, NOBODY: ("",)}
-    groups = [
-        [Job(name, i % len(prompts), q, prompts[i % len(prompts)]) for i, q in enumerate(questions)]
-        for name, prompts in who.items()
-    ]
-    done, total = 0, len(groups) * len(questions)
+    groups = [_jobs(name, prompts, questions) for name, prompts in who.items()]
+    rows = {split: np.array([q.split == split for q in questions]) for split in SPLITS}
+    done = 0
+    total = len(groups) * len(questions) + (0 if base is None else (len(groups) + 1) * config.per_split)
 
     def tick(n: int) -> None:
         nonlocal done
         done += n
         progress(f"replies of {label}", done / total)
 
-    compare = CompareConfig((label,), (), "auto", config.dtype, config.seed, config.max_new_tokens)
-    measured = Runner(model, compare, store, stream, tick).measure(groups)
+    measured = Runner(model, _sampling(label, config), store, stream, tick).measure(groups)
     acts = np.array([m.pooled[config.position] for m in measured])  # [who, question, layer, d_model]
     rng = np.random.default_rng([config.seed, 5, stream])
     layer = _layer(acts[:-1], questions, label, config.position, rng)
     names, states = tuple(r.name for r in roles.roles), acts[:, :, layer].astype(np.float64)
-
-    def of(split: Split, first: int, last: int | None) -> NDArray[np.float64]:
-        rows = np.array([q.split == split for q in questions])
-        return states[first:last, rows]
-
-    made = RoleStates(names, of("extract", 0, 1)[0], of("extract", 1, -1))
-    test = RoleStates(names, of("test", 0, 1)[0], of("test", 1, -1))
+    made = RoleStates(names, states[0, rows["extract"]], states[1:-1, rows["extract"]])
+    test = RoleStates(names, states[0, rows["test"]], states[1:-1, rows["test"]])
     axis = assistant_axis(made)
     found = loadings(test, axis)
     low, high = loading_intervals(test, axis, rng)
+    summary = _summary(label, layer, config.position, test, axis, rng)
+    beside, heard = {DEFAULT: states[0, rows["test"]], NOBODY: states[-1, rows["test"]]}, None
+    if base is not None:
+        said = {name: [r.text for r in m.replies] for name, m in zip(who, measured, strict=True)}
+        placed = place_base(
+            Pair(base, model, label, layer, (axis, across_axis(test, axis)[0])), questions, config.position,
+            _told(base, questions, config, store), said.pop(NOBODY), said, tick,
+        )  # fmt: skip
+        beside, heard = {**beside, **placed.states}, placed.heard
+    return _Side(axis, test, beside, heard, found, low, high, summary)
+
+
+def _summary(
+    label: str, layer: int, position: Position, test: RoleStates, axis: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> AxisSummary:  # fmt: skip
     space, (_, across) = persona_space(test, axis), across_axis(test, axis)
-    summary = AxisSummary(
-        label, layer, config.position, "test", reliability(test, axis, rng), float(space.share[0]),
+    return AxisSummary(
+        label, layer, position, "test", reliability(test, axis, rng), float(space.share[0]),
         float(space.cosine[0]), space.needed(0.7), across, len(test.default),
     )  # fmt: skip
-    extra = {
-        DEFAULT: np.nanmean(test.default, axis=0),
-        # Questions are shared, so that a failed reply does not move the mean.
-        NOBODY: np.nanmean(of("test", -1, None)[0] - test.default, axis=0) + np.nanmean(test.default, axis=0),
-    }
-    return _Side(axis, test, extra, found, low, high, summary)
+
+
+def _told(base: "LoadedModel", questions: Sequence[Question], config: AxisConfig, store: Store) -> list[str]:
+    """A base model's replies without scaffold.
+
+    With the seeds of a first model, so that a model that is its own base says what it says anyway.
+    """
+    runner = Runner(base, _sampling(base.identity.name, config), store, 0, lambda n: None)
+    return [r.text for r in runner.measure([_jobs(NOBODY, ("",), questions)])[0].replies]
+
+
+def _jobs(name: str, prompts: Sequence[str], questions: Sequence[Question]) -> list[Job]:
+    return [Job(name, i % len(prompts), q, prompts[i % len(prompts)]) for i, q in enumerate(questions)]
+
+
+def _sampling(label: str, config: AxisConfig) -> CompareConfig:
+    return CompareConfig((label,), (), "auto", config.dtype, config.seed, config.max_new_tokens)
 
 
 def _layer(

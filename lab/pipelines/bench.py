@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.dosage import Reader, Taken
-from lab.estimators import mean_difference, unit
-from lab.pipelines.compare import CompareConfig, Extraction, extract_side
+from lab.pipelines.compare import CompareConfig, extract_side
+from lab.pipelines.given import VectorFile, take_vectors
+from lab.pipelines.origins import Extracted, Given, Origin, around
 from lab.pipelines.readers import reader_of
-from lab.pipelines.replies import Job, Measured, Runner, neutral_jobs
+from lab.pipelines.replies import POOLED, Job, Measured, Runner, neutral_jobs
 from lab.prompts.tasks import Task, is_right
-from lab.records import Direction, LabError, Position, Site, Split, TraitSet
-from lab.steering import Add, Edit
-from lab.store import Store
+from lab.records import Direction, LabError, Position, Split, TraitSet
+from lab.steering import Ablate, Add, Edit
+from lab.store import Store, content_key
 
 if TYPE_CHECKING:
     from lab.models import LoadedModel
@@ -33,14 +34,20 @@ class SteerConfig:
     trait_set: str = "auto"
     doses: tuple[float, ...] = (0.125, 0.25, 0.375, 0.5)
     """Sizes of the push, in mean residual norms of the site; each is tried both ways."""
-    positions: tuple[Position, ...] = ("reply_mean", "spawn", "decision")
+    positions: tuple[Position, ...] = ("reply_mean", "spawn", "decision", "first_tokens")
     """Poolings to choose from."""
+    vectors: tuple[VectorFile, ...] = ()
+    """Files to take the directions from; none: they are extracted."""
     spread: int = 1
     """Layers that share the push, around the chosen one, each with its own direction."""
     controls: int = 8
     """Directions of each kind of control: random, permuted, covariance."""
+    ablate: bool = False
+    """Whether the direction is also taken out, at the layers of the push."""
     percentiles: tuple[float, ...] = (90.0, 99.0)
     """Of unscaffolded token projections, where caps are tried; floors at 100 minus these."""
+    cap_layers: int = 1
+    """Layers that are capped, around the chosen one, each with its own direction and threshold."""
     release: int = 8
     """Reply tokens after which a push is let go."""
     window: int = 24
@@ -55,9 +62,16 @@ class SteerConfig:
         """LabError for what cannot be run."""
         if not self.doses or min(self.doses) <= 0:
             raise LabError(f"doses must be above 0 (each is tried both ways), got {list(self.doses)}")
-        if self.spread < 1 or self.controls < 1 or self.release < 1 or self.window < 2:
-            raise LabError("spread, controls and release must be at least 1 and the window at least 2")
-        if not all(50 < p < 100 for p in self.percentiles):
+        if min(self.spread, self.controls, self.release, self.cap_layers) < 1 or self.window < 2:
+            raise LabError(
+                "spread, controls, release and cap-layers must be at least 1 and the window at least 2"
+            )
+        if not self.positions or len(set(self.positions)) < len(self.positions):
+            raise LabError(f"expected poolings to choose from, each once, got {list(self.positions)}")
+        unknown = [p for p in self.positions if p not in POOLED]
+        if unknown:
+            raise LabError(f"no pooling {', '.join(unknown)}; there are {', '.join(POOLED)}")
+        if not self.percentiles or not all(50 < p < 100 for p in self.percentiles):
             raise LabError(f"percentiles of a cap lie between 50 and 100, got {list(self.percentiles)}")
         if self.max_new_tokens < 8:
             raise LabError(f"max_new_tokens must be at least 8, got {self.max_new_tokens}")
@@ -75,6 +89,10 @@ class Push:
         share = coefficient / len(self.directions)
         pairs = zip(self.directions, self.norms, strict=True)
         return [Add(d, share, n) for d, n in pairs] if coefficient else []
+
+    def ablation(self) -> list[Edit]:
+        """The directions taken out instead, each at its layer."""
+        return [Ablate(d) for d in self.directions]
 
     def along(self, vector: NDArray[np.float64], trait: str) -> "Push":
         """The same push in another direction, at one layer."""
@@ -94,11 +112,12 @@ class Bench:
     traits: TraitSet
     task: Task
     runner: Runner
-    made: Extraction
+    origin: Origin
     reader: Reader
     tick: Callable[[str], None]
     norm: NDArray[np.float64]
-    base: dict[Split, Taken] = field(default_factory=dict)
+    taken: dict[str, Taken] = field(default_factory=dict)
+    """What the judge keeps of replies that it has read; weighing them again would cost forward passes."""
 
     @property
     def name(self) -> str:
@@ -110,8 +129,11 @@ class Bench:
 
     def read(self, jobs: Sequence[Job], edits: Sequence[Edit] = ()) -> Taken:
         """The same, for the judge."""
-        replies = self.say(jobs, edits).replies
-        return self.reader.take([j.question.text for j in jobs], [r.text for r in replies])
+        questions, replies = [j.question.text for j in jobs], [r.text for r in self.say(jobs, edits).replies]
+        key = content_key(questions, replies)
+        if key not in self.taken:
+            self.taken[key] = self.reader.take(questions, replies)
+        return self.taken[key]
 
     def neutral(self, split: Split) -> list[Job]:
         return neutral_jobs(self.traits, split, SAMPLES)
@@ -126,9 +148,7 @@ class Bench:
 
     def unsteered(self, split: Split) -> Taken:
         """What everything is held against."""
-        if split not in self.base:
-            self.base[split] = self.read(self.neutral(split))
-        return self.base[split]
+        return self.read(self.neutral(split))
 
     def ability(self, edits: Sequence[Edit] = (), system: str = "") -> float:
         """Share of task items right."""
@@ -136,33 +156,10 @@ class Bench:
         replies = self.say(jobs, edits).replies
         return float(np.mean([is_right(r.text, a) for r, a in zip(replies, self.task.answers, strict=True)]))
 
-    def above(self, trait: str, push: Push) -> Direction:
-        """The trait's direction halfway between the push and the last layer."""
-        top, last = push.directions[-1].site.layer, self.model.identity.layers - 1
-        layer = min(last, top + max(1, (last - top + 1) // 2))
-        first = push.directions[0]
-        contrast = self.made.poles[trait].of(first.position, "extract")
-        rows = mean_difference(contrast.acts[:, layer : layer + 1], contrast.positive, contrast.questions)
-        vector, length = unit(rows[0]), float(np.linalg.norm(rows[0]))
-        return Direction(trait, Site(layer), first.position, vector, length, first.fingerprint, "extract")
-
     def push(self, trait: str, position: Position) -> Push:
         """The trait's own direction at the chosen layer, or at `spread` layers around it."""
-        chosen = self.made.directions[trait, position]
-        if self.config.spread == 1:
-            return Push((chosen,), (float(self.norm[chosen.site.layer]),))
-        contrast = self.made.poles[trait].of(position, "extract")
-        rows = mean_difference(contrast.acts, contrast.positive, contrast.questions)
-        first = max(0, min(chosen.site.layer - self.config.spread // 2, len(rows) - self.config.spread))
-        layers = range(first, min(first + self.config.spread, len(rows)))
-        made = tuple(
-            Direction(
-                trait, Site(k), position, unit(rows[k]), float(np.linalg.norm(rows[k])),
-                chosen.fingerprint, "extract",
-            )
-            for k in layers
-        )  # fmt: skip
-        return Push(made, tuple(float(self.norm[k]) for k in layers))
+        made = around(self.origin, trait, position, self.config.spread)
+        return Push(made, tuple(float(self.norm[d.site.layer]) for d in made))
 
 
 def make_bench(
@@ -174,9 +171,7 @@ def make_bench(
         (config.model,), (), config.trait_set, config.dtype, config.seed, config.max_new_tokens
     )
     runner = Runner(loaded, base, store, 0, lambda _: None)
-    tick(f"replies at both poles of {len(traits.traits)} traits")
-    rng = np.random.default_rng([config.seed, 1, 0])
-    made = extract_side(loaded.identity.name, loaded, traits, base, runner, rng, config.positions)
+    origin = _origin(config, loaded, traits, base, runner, tick)
     tick("replies without push")
     (plain,) = runner.measure([neutral_jobs(traits, "select", SAMPLES)])
 
@@ -189,4 +184,36 @@ def make_bench(
     missing = [t.name for t in traits.traits if t.name not in reader.traits]
     if missing:
         raise LabError(f"the judge {reader.judge} cannot read {', '.join(missing)}")
-    return Bench(config, loaded, traits, task, runner, made, reader, tick, plain.norm)
+    return Bench(config, loaded, traits, task, runner, origin, reader, tick, plain.norm)
+
+
+def _origin(
+    config: SteerConfig, loaded: "LoadedModel", traits: TraitSet, base: CompareConfig, runner: Runner,
+    tick: Callable[[str], None],
+) -> Origin:  # fmt: skip
+    """Directions out of files where they are given, else extracted."""
+    if config.vectors:
+        return _given(config, loaded, traits, runner)
+    tick(f"replies at both poles of {len(traits.traits)} traits")
+    rng = np.random.default_rng([config.seed, 1, 0])
+    made = extract_side(loaded.identity.name, loaded, traits, base, runner, rng, config.positions)
+    return Extracted(made, loaded.identity, config.positions)
+
+
+def _given(config: SteerConfig, loaded: "LoadedModel", traits: TraitSet, runner: Runner) -> Given:
+    vectors = take_vectors(config.vectors, loaded.identity)
+    known = [t.name for t in traits.traits]
+    for name, vector in vectors.items():
+        if name not in known:
+            raise LabError(
+                f"expected a vector of a trait of the set {traits.name!r} ({', '.join(known)}), whose prompts it is "
+                f"held against, got one of {name!r}; name it with --vector TRAIT=FILE, or give another set"
+            )
+        if vector.split != "extract":
+            raise LabError(f"expected a vector made on extract questions, got {name} made on {vector.split}")
+
+    def ordinary(position: Position) -> NDArray[np.float32]:
+        found = runner.measure([neutral_jobs(traits, s, SAMPLES) for s in ("extract", "select")])
+        return np.concatenate([m.pooled[position] for m in found])
+
+    return Given(vectors, loaded.identity, ordinary)

@@ -7,7 +7,7 @@ the interaction D. Every generation stage is cached by content, so a killed run 
 a changed scaffold costs only its own replies.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,20 +79,24 @@ def resolve_model(name: str) -> str:
 
 
 def resolve_trait_set(name: str, models: Sequence["LoadedModel | Checkpoint | Met"]) -> TraitSet:
-    """The trait set by name or file; "auto" takes what all checkpoints agree on, else "chat".
+    """The trait set by name, file or folder of public trait files; "auto": what all checkpoints name, else "chat".
 
-    "persona:warmth,attachment" keeps only the named traits.
+    "persona:warmth,attachment" keeps only the named traits; of a folder only their files are read.
     """
-    base, _, picked = (name, "", "") if Path(name).is_file() else name.partition(":")
+    base, _, picked = (name, "", "") if Path(name).exists() else name.partition(":")
     if base == "auto":
         named = {m.trait_set for m in models}
         agreed = named.pop() if len(named) == 1 else None
         base = agreed or "chat"
     shipped = shipped_trait_sets(DATA.parent)
     path = shipped.get(base, Path(base))
-    if not path.is_file():
-        raise LabError(f"trait set {base!r} is neither a file nor one of {', '.join(sorted(shipped))}")
-    return _picked(read_trait_set(path), [t.strip() for t in picked.split(",") if t.strip()])
+    if not path.exists():
+        known = ", ".join(sorted(shipped))
+        raise LabError(
+            f"trait set {base!r} is neither a file nor one of {known}, nor a folder of trait files"
+        )
+    names = [t.strip() for t in picked.split(",") if t.strip()]
+    return _picked(read_trait_set(path, names), names)
 
 
 def _picked(traits: TraitSet, names: Sequence[str]) -> TraitSet:
@@ -178,14 +182,14 @@ class Extraction:
 
     directions: dict[tuple[str, Position], Direction]
     nulls: dict[tuple[str, Position], NDArray[np.float64]]
-    poles: dict[str, Poles]
+    poles: Mapping[str, Poles]
     depth: tuple[LayerScore, ...]
 
 
 def extract_side(
     label: str, model: "LoadedModel", traits: TraitSet, config: CompareConfig, runner: Runner,
     rng: np.random.Generator, positions: Sequence[Position] = POSITIONS,
-    poles: dict[str, Poles] | None = None,
+    poles: Mapping[str, Poles] | None = None,
 ) -> Extraction:  # fmt: skip
     """Every trait's direction at every position: made on *extract*, layer chosen on *select*.
 

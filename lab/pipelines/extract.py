@@ -1,15 +1,16 @@
 """Persona vectors of one model: made on *extract*, layer chosen on *select*, saved with their identity."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lab.cards import Contrasts, trait_cards, transfers
 from lab.directions import Contrast
-from lab.estimators import mean_difference
+from lab.estimators import ESTIMATORS
 from lab.judging.trust import Screened
 from lab.judging.verdicts import Replies
 from lab.pipelines.compare import (
@@ -21,17 +22,21 @@ from lab.pipelines.compare import (
     resolve_trait_set,
 )
 from lab.pipelines.judging import check_filter, screening
-from lab.pipelines.poles import Poles, poles_of, scenario_poles, screened
+from lab.pipelines.poles import Poles, Told, poles_of, scenario_poles, screened
 from lab.pipelines.replies import POOLED, Runner
+from lab.prompts.questions import asked_by
 from lab.records import (
     Elicitation,
     LabError,
     ModelIdentity,
     PoleReply,
     Position,
+    Question,
+    RecipeAgreement,
     RemovedReply,
     Split,
     TraitBook,
+    TraitCard,
     TraitSet,
 )
 from lab.store import Store, content_key
@@ -39,6 +44,8 @@ from lab.vectors.files import Format, load, save
 from lab.vectors.record import PersonaVector
 
 SPLITS: tuple[Split, ...] = get_args(Split)
+Which = Position | Literal["selected"]
+"""A pooling's mean difference, or the recipe that *select* speaks for."""
 LEAST_PAIRS = 4
 """Questions of *extract* and of *select* that a filter must leave with a reply at both poles."""
 
@@ -56,26 +63,30 @@ class ExtractConfig:
     """A judge as `lab judge` names them, whose filter the replies must pass; "" takes all."""
     key_variable: str = ""
     """Name of the environment variable with the key of an API judge; "" sends none."""
+    questions: tuple[Question, ...] = ()
+    """Asked in place of the trait set's own, if any."""
 
 
 def extract(config: ExtractConfig, store: Store, progress: Progress) -> TraitBook:
     """Extract every trait at every pooling and save each as `<trait>.<pooling>.safetensors` in a run.
 
-    The files are `lab.vectors.record.PersonaVector`: all layers, the chosen one named. Traits with enough
-    scenarios have a second set, `<trait>.<pooling>.scenario.safetensors`. Beside them: how every recipe
-    separates the poles on *test*, how alike recipes read, how far one elicitation's direction reads the
-    other's replies, the test replies, and what a filter removed. Replies are shared with `compare` through
-    the cache.
+    The files are `lab.vectors.record.PersonaVector`: all layers, the chosen one named. Those of a pooling
+    are mean differences; `<trait>.selected.safetensors` is made by the recipe that was selected on *select*,
+    whatever its estimator, pooling and layer. Traits with enough scenarios have a second set,
+    `<trait>.<pooling>.scenario.safetensors`. Beside them: how every recipe separates the poles on *test*, how
+    alike recipes read, how far one elicitation's direction reads the other's replies, the test replies, and
+    what a filter removed. Replies are shared with `compare` through the cache. The states of one trait at a
+    time are held.
     """
     if config.screen:
-        check_filter(config.screen)
+        _check_screen(config.screen)
     progress("loading model", 0.0)
     from lab.models import load as load_model
 
     loaded = load_model(resolve_model(config.model), config.dtype)
-    traits = resolve_trait_set(config.trait_set, [loaded])
-    settings = {k: v for k, v in asdict(config).items() if k not in ("model", "trait_set")}
-    run = "extract-" + content_key("extract-5", loaded.identity.fingerprint, asdict(traits), settings)[:10]
+    traits = asked_by(resolve_trait_set(config.trait_set, [loaded]), config.questions)
+    settings = {k: v for k, v in asdict(config).items() if k not in ("model", "trait_set", "questions")}
+    run = "extract-" + content_key("extract-6", loaded.identity.fingerprint, asdict(traits), settings)[:10]
     if store.has(run):
         progress("found a finished run", 1.0)
         return store.load_traits(run)
@@ -91,7 +102,7 @@ def extract(config: ExtractConfig, store: Store, progress: Progress) -> TraitBoo
         (config.model,), (), config.trait_set, config.dtype, config.seed, config.max_new_tokens
     )
     runner = Runner(loaded, base, store, 0, tick)
-    told: dict[Elicitation, dict[str, Poles]] = {"instruction": poles_of(traits, runner)}
+    told: dict[Elicitation, Told] = {"instruction": poles_of(traits, runner)}
     told["scenario"] = scenario_poles(traits, runner)
     removed: list[RemovedReply] = []
     if config.screen:
@@ -102,9 +113,36 @@ def extract(config: ExtractConfig, store: Store, progress: Progress) -> TraitBoo
     made = extract_side(name, loaded, traits, base, runner, rng, POOLED, told["instruction"])
     progress("recipes", 0.92)
     found = _book(run, config, loaded.identity, traits, made, told, removed)
-    store.save_traits(found, lambda folder: _write(folder, found, config, traits, made, told["scenario"]))
+    store.save_traits(found, lambda folder: _write(folder, found, config, traits, made, told))
     progress("done", 1.0)
     return found
+
+
+def _check_screen(spec: str) -> None:
+    """LabError for a judge that cannot filter, in words of `lab extract`."""
+    try:
+        check_filter(spec)
+    except LabError as error:  # the judge's own words name the option of `lab judge`
+        raise LabError(
+            str(error).replace("add --judge", "give --screen").replace("--judge", "--screen")
+        ) from error
+
+
+def contrasts_of(poles: Poles) -> Contrasts:
+    """Both poles of a trait at every pooling on every split."""
+    return {p: {s: poles.of(p, s) for s in SPLITS} for p in POOLED}
+
+
+def read_recipes(
+    contrasts: Mapping[Elicitation, Contrasts], rng: np.random.Generator, *, model: str, trait: str
+) -> tuple[list[TraitCard], list[RecipeAgreement]]:
+    """Cards of every recipe of a trait by each elicitation, and how alike those by instruction read."""
+    cards, agreements = [], []
+    for way, contrast in contrasts.items():
+        more, alike = trait_cards(contrast, rng, model=model, trait=trait, elicitation=way)
+        cards += more
+        agreements += alike if way == "instruction" else []
+    return cards, agreements
 
 
 def _book(
@@ -115,16 +153,12 @@ def _book(
     cards, agreements, moved, replies = [], [], [], []
     for k, trait in enumerate(traits.traits):
         contrasts: dict[Elicitation, Contrasts] = {
-            way: {p: {s: poles[trait.name].of(p, s) for s in SPLITS} for p in POOLED}
-            for way, poles in told.items()
-            if trait.name in poles
+            way: contrasts_of(poles[trait.name]) for way, poles in told.items() if trait.name in poles
         }
-        rng, mine = np.random.default_rng([config.seed, 5, k]), []
-        for way, contrast in contrasts.items():
-            more, alike = trait_cards(contrast, rng, model=model.name, trait=trait.name, elicitation=way)
-            mine += more
-            agreements += alike if way == "instruction" else []
+        rng = np.random.default_rng([config.seed, 5, k])
+        mine, alike = read_recipes(contrasts, rng, model=model.name, trait=trait.name)
         cards += mine
+        agreements += alike
         moved += transfers(contrasts, mine, rng)
         replies += _replies(model.name, made, trait.name)
     return TraitBook(
@@ -134,43 +168,52 @@ def _book(
 
 def _write(
     folder: Path, found: TraitBook, config: ExtractConfig, traits: TraitSet, made: Extraction,
-    scenarios: Mapping[str, Poles],
+    told: Mapping[Elicitation, Mapping[str, Poles]],
 ) -> None:  # fmt: skip
-    """The vectors: by instruction every trait and pooling, by scenario where there are enough."""
-    for trait, position in made.directions:
-        layer = made.directions[trait, position].site.layer
-        vector = _vector(made.poles[trait], found.model, traits, config, trait, position, layer)
-        save(vector, folder / f"{trait}.{position}.safetensors")
+    """The vectors of every trait and elicitation: mean differences by pooling, and the selected recipe."""
     for card in found.cards:
-        if card.elicitation == "scenario" and card.estimator == "mean_difference":
-            where = (card.trait, card.position, card.layer)
-            vector = _vector(scenarios[card.trait], found.model, traits, config, *where, "scenario")
-            save(vector, folder / f"{card.trait}.{card.position}.scenario.safetensors")
+        poles, plain = told[card.elicitation][card.trait], card.estimator == "mean_difference"
+        if not (plain or card.selected):
+            continue
+        vector = _vector(poles, found.model, traits, config, card)
+        if card.selected:
+            save(vector, folder / vector_file(card.trait, "selected", card.elicitation))
+        if plain:
+            if card.elicitation == "instruction":
+                vector = replace(vector, layer=made.directions[card.trait, card.position].site.layer)
+            save(vector, folder / vector_file(card.trait, card.position, card.elicitation))
+
+
+def vector_file(trait: str, which: Which, elicitation: Elicitation = "instruction") -> str:
+    """Name of a vector's file in the folder of a run."""
+    return f"{trait}.{which}{'' if elicitation == 'instruction' else f'.{elicitation}'}.safetensors"
 
 
 def _screen(
-    traits: TraitSet, told: Mapping[Elicitation, Mapping[str, Poles]], judge: Callable[[Replies], Screened]
-) -> tuple[dict[Elicitation, dict[str, Poles]], list[RemovedReply]]:
+    traits: TraitSet, told: Mapping[Elicitation, Told], judge: Callable[[Replies], Screened]
+) -> tuple[dict[Elicitation, Told], list[RemovedReply]]:
     """All poles filtered; a trait whose scenarios are filtered away is left to its instructions.
 
     LabError where too little is left of one by instruction to make and choose a direction.
     """
     by_name = {t.name: t for t in traits.traits}
-    kept: dict[Elicitation, dict[str, Poles]] = {way: {} for way in told}
+    kept: dict[Elicitation, Told] = {}
     removed: list[RemovedReply] = []
     for way, poles in told.items():
+        lost: dict[str, NDArray[np.bool_]] = {}
         for name, all_of_it in poles.items():
             passed, out = screened(all_of_it, by_name[name], way, judge)
             removed += out
             left = min(_pairs(passed.of("reply_mean", split)) for split in ("extract", "select"))
-            if left >= LEAST_PAIRS:
-                kept[way][name] = passed
+            if left >= LEAST_PAIRS and passed.lost is not None:
+                lost[name] = passed.lost
             elif way == "instruction":
                 raise LabError(
                     f"{name}: the filter leaves {left} questions of extract or select with a reply at both "
                     f"poles, expected at least {LEAST_PAIRS} (it removed {len(out)} replies); leave the trait "
                     "out (--traits SET:NAMES), filter by another judge, or by none"
                 )
+        kept[way] = poles.without(lost)
     return kept, removed
 
 
@@ -200,37 +243,38 @@ def _replies(model: str, made: Extraction, trait: str) -> list[PoleReply]:
 
 
 def _vector(
-    poles: Poles, identity: ModelIdentity, traits: TraitSet, config: ExtractConfig, trait: str,
-    position: Position, layer: int, elicitation: Elicitation = "instruction",
-) -> PersonaVector:  # fmt: skip
-    """Mean differences of all layers, the chosen one named."""
-    contrast = poles.of(position, "extract")
-    rows = mean_difference(contrast.acts, contrast.positive, contrast.questions).astype(np.float32)
+    poles: Poles, identity: ModelIdentity, traits: TraitSet, config: ExtractConfig, card: TraitCard
+) -> PersonaVector:
+    """What a card's recipe makes at all layers, as long as the poles are apart, its layer named."""
+    contrast = poles.of(card.position, "extract")
+    estimate = ESTIMATORS[card.estimator]
+    rows = estimate(contrast.acts, contrast.positive, contrast.questions).astype(np.float32)
     settings = {
-        "estimator": "mean_difference", "questions": len(np.unique(contrast.questions)), "seed": config.seed,
-        "max_new_tokens": config.max_new_tokens, "trait_set": traits.name, "elicitation": elicitation,
+        "estimator": card.estimator, "questions": len(np.unique(contrast.questions)), "seed": config.seed,
+        "max_new_tokens": config.max_new_tokens, "trait_set": traits.name, "elicitation": card.elicitation,
         "screened_by": config.screen,
     }  # fmt: skip
     return PersonaVector(
-        trait, rows, layer, position, "extract", identity.name,
+        card.trait, rows, card.layer, card.position, "extract", identity.name,
         identity.fingerprint, identity.dtype, settings=settings,
     )  # fmt: skip
 
 
 def export(
-    store: Store, run: str, trait: str, path: Path, position: Position = "reply_mean",
-    format: Format | None = None,
+    store: Store, run: str, trait: str, path: Path, which: Which = "selected",
+    elicitation: Elicitation = "instruction", format: Format | None = None,
 ) -> tuple[str, ...]:  # fmt: skip
     """Write one vector of an extraction to `path` in another tool's format.
 
-    Returns what that format cannot hold, in sentences. LabError for an unknown run, trait or pooling.
+    `which`: the recipe selected, or the mean difference of a pooling. Returns what that format cannot hold, in
+    sentences. LabError for an unknown run or trait, and for a vector that the run has not.
     """
     folder = store.folder(run)
-    source = folder / f"{trait}.{position}.safetensors"
+    source = folder / vector_file(trait, which, elicitation)
     if not source.is_file():
         there = sorted(p.stem for p in folder.glob("*.safetensors"))
         raise LabError(
-            f"run {run} has no vector {trait}.{position}; "
+            f"run {run} has no vector {source.stem}; "
             + (f"it has {', '.join(there)}" if there else "it is not a run of `lab extract`")
         )
     return save(load(source), path, format)

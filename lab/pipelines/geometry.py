@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from lab.geometry.cka import CKA
-from lab.geometry.maps import METHODS, map_scores, ridge, shared_map
+from lab.geometry.fits import ridge
+from lab.geometry.grids import NOISE_UNITS, WITHOUT_MASSIVE
+from lab.geometry.maps import METHODS, map_scores, shared_frame, shared_map
 from lab.geometry.neighbours import neighbours
 from lab.geometry.rsa import RSA
 from lab.geometry.shares import agreement, shares
 from lab.geometry.similarity import NO_LAYER, compare
+from lab.geometry.trajectories import Frame
 from lab.landing import Projections, landing_cells
 from lab.pipelines.compare import (
     POSITIONS,
@@ -29,23 +32,24 @@ from lab.pipelines.compare import (
     resolve_model,
     resolve_trait_set,
 )
+from lab.pipelines.geometry_runs import load_geometry, save_geometry
 from lab.pipelines.multiverse import multiverse
 from lab.pipelines.replies import Measured, Runner, scaffold_jobs
+from lab.pipelines.trajectories import paths
+from lab.pipelines.untrained import controls, read_twins, texts_of, twins_at
 from lab.records import ModelIdentity, Position, ScaffoldFile, Split, TraitSet
-from lab.records.geometry import GeometryBook, MultiverseCell, Place, PlacedLanding, StateGrid
-from lab.records.maps import LandingAgreement, MapScore, Share, SharedMap, SharedPoint
-from lab.records.similarity import Dissimilarity, GridCell, Similarity
-from lab.store import Store, content_key, readable
+from lab.records.geometry import GeometryBook, Place, PlacedLanding, StateGrid
+from lab.records.maps import LandingAgreement, MapScore, Share, SharedMap
+from lab.records.similarity import ChosenGrams, UntrainedControl
+from lab.store import Store, content_key
 
 if TYPE_CHECKING:
     from lab.models import LoadedModel
 
 TRAIN: tuple[Split, ...] = ("extract", "select")
 MEASURES = (CKA, RSA, neighbours(3), neighbours(5))
-_TABLES: dict[str, type] = {
-    "similarities": Similarity, "cells": GridCell, "dissimilarities": Dissimilarity, "maps": MapScore,
-    "shares": Share, "agreements": LandingAgreement,
-}  # fmt: skip
+PREPARED = (WITHOUT_MASSIVE, NOISE_UNITS)
+"""What is done to states besides nothing, to show what depends on it."""
 Pair = tuple[StateGrid, StateGrid]
 
 
@@ -63,6 +67,8 @@ class GeometryConfig:
     """Relabelings of the scaffolds for similarities and shares."""
     pairings: int = 100
     """Random pairings of the scaffolds that every map is fitted again for."""
+    untrained: int = 4
+    """Untrained twins of each model that read the same texts; 0: that control is left out."""
 
     @property
     def base(self) -> CompareConfig:
@@ -75,21 +81,27 @@ class GeometryConfig:
 def geometry(config: GeometryConfig, store: Store, progress: Progress) -> GeometryBook:
     """Run (or find) the comparison of two models' geometry. LabError for what the user can mend."""
     models, traits = load_pair(config, progress)
-    run = "geometry-" + run_key("geometry-2", config, models, traits)
+    run = "geometry-" + run_key("geometry-5", config, models, traits)
     if store.has(run):
         progress("found a finished run", 1.0)
         return load_geometry(store, run)
-    sides = measure_sides(config, models, traits, store, lambda stage, x: progress(stage, 0.02 + 0.78 * x))
-    places = []
+    sides = measure_sides(config, models, traits, store, lambda stage, x: progress(stage, 0.02 + 0.6 * x))
+    twins = _twins(config, models, traits, sides, store, lambda stage, x: progress(stage, 0.62 + 0.18 * x))
+    places, grams = [], {}
     for k, position in enumerate(POSITIONS):
-        progress(f"statistics, {position}", 0.8 + 0.1 * k)
-        places.append(_place(config, traits, sides, position, np.random.default_rng([config.seed, 8, k])))
+        progress(f"statistics, {position}", 0.8 + 0.09 * k)
+        rng = np.random.default_rng([config.seed, 8, k])
+        place, grams[position] = _place(config, traits, sides, twins, position, rng)
+        places.append(place)
+    whole = next(p for p in places if p.position == "reply_mean")
+    progress("paths of replies", 0.98)
+    walked = paths(models, sides, _frames(config, traits, sides, whole))
     landings = [row for side in sides for row in _landings(side)]
     found = GeometryBook(
         run, tuple(s.identity for s in sides), tuple(s.label for s in sides), tuple(places), tuple(landings),
-        settings_of(config, traits), multiverse([s.landed for s in sides], [t.name for t in traits.traits]),
+        settings_of(config, traits, models), multiverse([s.landed for s in sides], [t.name for t in traits.traits]),
     )  # fmt: skip
-    save_geometry(store, found)
+    save_geometry(store, found, grams, walked)
     progress("done", 1.0)
     return found
 
@@ -110,9 +122,18 @@ def run_key(kind: str, config: GeometryConfig, models: Sequence["LoadedModel"], 
     return content_key(kind, [m.identity.fingerprint for m in models], settings, asdict(traits))[:10]
 
 
-def settings_of(config: GeometryConfig, traits: TraitSet) -> dict[str, object]:
-    """What a saved run says of how it was made."""
+def settings_of(
+    config: GeometryConfig, traits: TraitSet, models: Sequence["LoadedModel"]
+) -> dict[str, object]:
+    """What a saved run says of how it was made. `design`: hashes of what two runs must share to be compared."""
     return {
+        "design": {
+            "scaffolds": content_key([[s.name, [p.text for p in s.paraphrases]] for s in config.scaffolds]),
+            "questions": content_key([[q.id, q.text, q.split] for q in traits.questions]),
+            "template of the first model": content_key(models[0].tokenizer.chat_template),
+            "first model": models[0].identity.fingerprint[:16],
+            "longest reply": config.max_new_tokens,
+        },
         **{k: v for k, v in asdict(config).items() if k not in ("models", "scaffolds", "trait_set")},
         "trait_set": traits.name, "traits": [t.name for t in traits.traits],
         "scaffolds": [s.name for s in config.scaffolds],
@@ -189,41 +210,101 @@ def pairs_of(
     return found
 
 
+def _twins(
+    config: GeometryConfig, models: Sequence["LoadedModel"], traits: TraitSet, sides: Sequence[Side],
+    store: Store, progress: Progress,
+) -> list[list[dict[tuple[Split, Position], np.ndarray]]]:  # fmt: skip
+    """Per side the states of its untrained twins on the texts of that side."""
+    questions: dict[Split, tuple[str, ...]] = {
+        split: tuple(q.text for q in traits.of(split)) for split in get_args(Split)
+    }
+    systems = [s.paraphrases[0].text for s in config.scaffolds]
+    found, done = [], 0
+    for k, (model, side) in enumerate(zip(models, sides, strict=True)):
+
+        def tick(label: str = side.label) -> None:
+            nonlocal done
+            done += 1
+            progress(f"untrained twins of {label}", done / max(1, 2 * config.untrained))
+
+        texts = texts_of(systems, questions, {**side.training, "test": side.landed.measured[1:]})
+        seeds = [1000 * config.seed + 100 * k + i for i in range(config.untrained)]
+        found.append(read_twins(model, texts, POSITIONS, seeds, store, tick))
+    return found
+
+
 # ------------------------------------------------------------------ statistics
 
 
 def _place(
-    config: GeometryConfig, traits: TraitSet, sides: Sequence[Side], position: Position,
+    config: GeometryConfig, traits: TraitSet, sides: Sequence[Side], twins: Sequence[Any], position: Position,
     rng: np.random.Generator,
-) -> Place:  # fmt: skip
+) -> tuple[Place, tuple[ChosenGrams, ...]]:  # fmt: skip
     pairs = pairs_of(config, sides, traits, position)
     report = compare(pairs["select"], pairs["test"], MEASURES, rng, draws=config.permutations)
     train = [pairs[s] for s in TRAIN]
     chosen = next(s for s in report.similarities if s.measure == CKA.name)
     layers = (chosen.layer_a, chosen.layer_b)
     maps, shared = (), ()
+    untrained = controls(twins_at(position, pairs, twins), MEASURES, (ridge,))
     if NO_LAYER not in layers:
         maps = map_scores(train, pairs["test"], layers, rng, METHODS, config.pairings)
-        shared = _shared(train, pairs["test"], layers, maps)
+        shared = _shared(train, pairs["test"], layers, maps, untrained)
     found_shares, agreements = _landing_statistics(config, sides, position, rng)
-    return Place(
+    prepared = tuple(
+        row
+        for prepare in PREPARED
+        for row in compare(
+            pairs["select"], pairs["test"], MEASURES, rng, prepare, config.permutations
+        ).similarities
+    )
+    place = Place(
         position, report.similarities, report.cells, report.dissimilarities, maps, shared, found_shares,
-        agreements,
+        agreements, prepared, untrained,
     )  # fmt: skip
+    return place, report.grams
 
 
 def _shared(
-    train: Sequence[Pair], test: Pair, layers: tuple[int, int], maps: Sequence[MapScore]
-) -> tuple[SharedMap, ...]:
-    """The picture by ridge, A carried into B and B into A."""
+    train: Sequence[Pair], test: Pair, layers: tuple[int, int], maps: Sequence[MapScore],
+    untrained: Sequence[UntrainedControl],
+) -> tuple[SharedMap, ...]:  # fmt: skip
+    """The picture by ridge, A carried into B and B into A; none where words alone would draw it."""
     names = test[0].scaffolds
     toward = next((name for name in names if "assistant" in name.lower()), min(names))
     back = [(b, a) for a, b in train], (test[1], test[0]), (layers[1], layers[0])
     found = []
     for there, target, at in ((train, test, layers), back):
         score = next(m for m in maps if m.method == ridge.name and m.source == target[0].model)
-        found.append(shared_map(there, target, at, score, toward=toward))
+        drawn = shared_map(there, target, at, score, toward=toward)
+        same = (u for u in untrained if (u.what, u.source) == (ridge.name, target[0].model))
+        found.append(_unless_words(drawn, next(same, None)))
     return tuple(found)
+
+
+def _frames(config: GeometryConfig, traits: TraitSet, sides: Sequence[Side], place: Place) -> list[Frame]:
+    """Frames of the maps that are drawn."""
+    pairs = pairs_of(config, sides, traits, place.position)
+    train, test = [pairs[s] for s in TRAIN], pairs["test"]
+    ways = (train, test), ([(b, a) for a, b in train], (test[1], test[0]))
+    found = []
+    for drawn, (there, target) in zip(place.shared, ways, strict=False):
+        if drawn.points:
+            score = next(m for m in place.maps if (m.method, m.source) == (ridge.name, drawn.source))
+            at = score.layer_source, score.layer_target
+            found.append(shared_frame(there, target, at, score, toward=drawn.toward))
+    return found
+
+
+def _unless_words(drawn: SharedMap, words: UntrainedControl | None) -> SharedMap:
+    """The picture, or the reason against it: untrained networks map onto each other as well."""
+    if drawn.why or words is None or words.why or words.p < 0.05:
+        return drawn
+    why = (
+        f"fitted on extract alone held-out R² is {words.value:.2f}, and untrained networks that read the same "
+        f"texts reach {words.words_high:.2f} (p = {words.p:.2f}): the words alone would draw this map"
+    )
+    return SharedMap(drawn.source, drawn.target, drawn.method, drawn.toward, why)
 
 
 def _landing_statistics(
@@ -251,53 +332,3 @@ def _landings(side: Side) -> list[PlacedLanding]:
             value = float(known.mean()) if len(known) else float("nan")
             found.append(PlacedLanding(side.label, p.position, p.trait, name, value))
     return found
-
-
-# ------------------------------------------------------------------ on disk
-
-
-def save_geometry(store: Store, found: GeometryBook) -> None:
-    """A run of tables, one per kind of record, with a column for the position."""
-    tables: dict[str, list[dict[str, Any]]] = {name: [] for name in (*_TABLES, "shared", "points")}
-    for place in found.places:
-        for name in _TABLES:
-            tables[name] += [{**asdict(r), "place": place.position} for r in getattr(place, name)]
-        for k, drawn in enumerate(place.shared):
-            row = {**asdict(drawn), "place": place.position, "number": k}
-            points = row.pop("points")
-            tables["shared"].append(row)
-            tables["points"] += [{**point, "place": place.position, "number": k} for point in points]
-    extra = {name: [asdict(r) for r in getattr(found, name)] for name in ("landings", "multiverse")}
-    more = {"labels": found.labels, "settings": dict(found.settings)}
-    store.save_records(found.run, "geometry", found.models, {**tables, **extra}, more)
-
-
-def load_geometry(store: Store, run: str) -> GeometryBook:
-    """The geometry of a finished run. LabError when it is missing, damaged or of another version."""
-    data, tables = store.load_rows(run, "geometry", (*_TABLES, "shared", "points", "landings", "multiverse"))
-    with readable(run):
-        return _book(run, data, tables)
-
-
-def _book(run: str, data: dict[str, Any], tables: dict[str, list[dict[str, Any]]]) -> GeometryBook:
-    def of(name: str, kind: type, place: object, number: object = None) -> tuple[Any, ...]:
-        rows = [r for r in tables[name] if r["place"] == place and (number is None or r["number"] == number)]
-        return tuple(kind(**{k: v for k, v in r.items() if k not in ("place", "number")}) for r in rows)
-
-    places = []
-    for position in dict.fromkeys(r["place"] for r in tables["similarities"]):
-        kinds = {name: of(name, kind, position) for name, kind in _TABLES.items()}
-        drawn = [r for r in tables["shared"] if r["place"] == position]
-        shared = tuple(
-            SharedMap(
-                **{k: v for k, v in r.items() if k not in ("place", "number")},
-                points=of("points", SharedPoint, position, r["number"]),
-            )
-            for r in drawn
-        )
-        places.append(Place(position, shared=shared, **kinds))
-    return GeometryBook(
-        run, tuple(ModelIdentity(**m) for m in data["models"]), tuple(data["labels"]), tuple(places),
-        tuple(PlacedLanding(**r) for r in tables["landings"]), data["settings"],
-        tuple(MultiverseCell(**r) for r in tables["multiverse"]),
-    )  # fmt: skip

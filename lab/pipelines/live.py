@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lab.pipelines.compare import CompareConfig, Progress, extract_side, resolve_model, resolve_trait_set
+from lab.pipelines.ordinary import ordinary_turns
 from lab.pipelines.replies import Runner, neutral_jobs
+from lab.pipelines.watch import WatchConfig
+from lab.pipelines.watcher import Watcher, learn_watcher
 from lab.records import Direction, LabError, Message, Position
 from lab.steering import Add
 from lab.store import Store
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from lab.models import LoadedModel
 
 POSITION: Position = "reply_mean"
+CHAT_TOKENS = 110
+"""Longest reply of a chat, and of the ordinary conversations that it is held against."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,31 @@ class Spoken:
 
 @dataclass(frozen=True)
 class Speaker:
-    """A loaded model with a gauge per trait."""
+    """A loaded model with a gauge per trait; watchers: what is ordinary under a system prompt, once learned."""
 
     model: "LoadedModel"
     gauges: Mapping[str, Gauge]
+    questions: tuple[str, ...] = ()
+    """What the model is asked in ordinary conversations."""
+    watchers: dict[str, Watcher] = field(default_factory=dict, compare=False, repr=False)
     alone: Lock = field(default_factory=Lock, compare=False, repr=False)
     """Hooks belong to the model: one reply at a time, whoever asks."""
+
+    def learn(self, system: str, store: Store, progress: Progress) -> None:
+        """Learn what is ordinary under a system prompt ("" for none), unless it is known.
+
+        The unpushed model has conversations with itself, kept in the store; chats wait meanwhile.
+        """
+        if system in self.watchers:
+            return
+        directions = [g.direction for g in self.gauges.values()]
+        before = [Message("system", system)] if system else []
+        how = WatchConfig(self.model.identity.name, (), max_new_tokens=CHAT_TOKENS)
+        with self.alone:
+            turns = ordinary_turns(
+                self.model, directions, before, self.questions, (), how, store, progress
+            )  # fmt: skip
+        self.watchers[system] = learn_watcher(self.model, directions, turns, alone=self.alone)
 
     def say(
         self, messages: Sequence[Message], pushes: Mapping[str, float], *, max_new_tokens: int, seed: int
@@ -106,4 +130,4 @@ def prepare(model: str, store: Store, progress: Progress, trait_set: str = "auto
         neutral = float(np.nanmean(plain.pooled[POSITION][:, layer] @ direction.vector))
         gauges[trait.name] = Gauge(direction, neutral, float(up - down) / 2, float(plain.norm[layer]))
     progress("ready", 1.0)
-    return Speaker(loaded, gauges)
+    return Speaker(loaded, gauges, tuple(q.text for q in traits.of("select")))

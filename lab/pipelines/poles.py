@@ -5,7 +5,7 @@ anything: paired user messages describe situations that draw the trait out or it
 have in common is the trait; what they do not is how it was asked for.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -73,25 +73,58 @@ def scenario_jobs(trait: Trait, polarity: Polarity) -> list[Job]:
     ]
 
 
-def poles_of(traits: TraitSet, runner: Runner) -> dict[str, Poles]:
-    """Replies at both poles of every trait to every question of the set, by trait."""
-    return _poles(
+POLES: tuple[Polarity, Polarity] = ("positive", "negative")
+
+
+class Told(Mapping[str, Poles]):
+    """Poles by trait, read from the store when they are asked for.
+
+    The states of one trait can take hundreds of megabytes, so no more than the trait asked for last is held:
+    go through all of one before the next.
+    """
+
+    def __init__(
+        self, groups: Mapping[str, Sequence[Sequence[Job]]], runner: Runner,
+        lost: Mapping[str, NDArray[np.bool_]] | None = None,
+    ) -> None:  # fmt: skip
+        self._groups, self._runner, self._lost = groups, runner, lost or {}
+        self._held: tuple[str, Poles] | None = None
+
+    def __getitem__(self, name: str) -> Poles:
+        if self._held is None or self._held[0] != name:
+            groups = self._groups[name]
+            self._held = None  # let go before the next is read
+            found = _join(groups, [self._runner.recall(jobs) for jobs in groups])
+            self._held = name, replace(found, lost=self._lost.get(name))
+        return self._held[1]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._groups)
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def without(self, lost: Mapping[str, NDArray[np.bool_]]) -> "Told":
+        """The traits of `lost`, without the rows [row] that it marks."""
+        return Told({name: self._groups[name] for name in lost}, self._runner, lost)
+
+
+def poles_of(traits: TraitSet, runner: Runner) -> Told:
+    """Replies at both poles of every trait to every question of the set, by trait; generated where missing."""
+    return _told(
         {t.name: [trait_jobs(traits, i, p) for p in POLES] for i, t in enumerate(traits.traits)}, runner
     )
 
 
-def scenario_poles(traits: TraitSet, runner: Runner) -> dict[str, Poles]:
+def scenario_poles(traits: TraitSet, runner: Runner) -> Told:
     """Replies to both scenarios of every pair, by trait; traits with fewer than LEAST_SCENARIOS are left out."""
     enough = [t for t in traits.traits if len(t.scenarios) >= LEAST_SCENARIOS]
-    return _poles({t.name: [scenario_jobs(t, p) for p in POLES] for t in enough}, runner)
+    return _told({t.name: [scenario_jobs(t, p) for p in POLES] for t in enough}, runner)
 
 
-POLES: tuple[Polarity, Polarity] = ("positive", "negative")
-
-
-def _poles(groups: Mapping[str, Sequence[Sequence[Job]]], runner: Runner) -> dict[str, Poles]:
-    found = runner.measure([jobs for pair in groups.values() for jobs in pair])
-    return {name: _join(groups[name], found[2 * i : 2 * i + 2]) for i, name in enumerate(groups)}
+def _told(groups: Mapping[str, Sequence[Sequence[Job]]], runner: Runner) -> Told:
+    runner.prepare([jobs for pair in groups.values() for jobs in pair])
+    return Told(groups, runner)
 
 
 def _join(groups: Sequence[Sequence[Job]], measured: Sequence[Measured]) -> Poles:
@@ -113,11 +146,10 @@ def screened(
     removed = judge(poles.as_replies(trait, rows)).removed
     lost = np.zeros(len(poles.jobs), dtype=bool)
     lost[[rows[r.item] for r in removed]] = True
-    told = [_told(poles, trait, elicitation, rows[r.item], r) for r in removed]
-    return replace(poles, lost=lost), told
+    return replace(poles, lost=lost), [_record(poles, trait, elicitation, rows[r.item], r) for r in removed]
 
 
-def _told(poles: Poles, trait: Trait, elicitation: Elicitation, row: int, removed: Removed) -> RemovedReply:
+def _record(poles: Poles, trait: Trait, elicitation: Elicitation, row: int, removed: Removed) -> RemovedReply:
     job, reply = poles.jobs[row], poles.replies[row]
     pole: Polarity = "positive" if job.condition == "positive" else "negative"
     return RemovedReply(

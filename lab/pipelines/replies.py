@@ -5,7 +5,7 @@ its own replies. Which groups are generated together is written down before they
 the rounding, so only the same batches give the same bits again.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol, get_args
 
@@ -131,14 +131,35 @@ class Runner:
         keys = [self._key(group, reading) for group in groups]
         by_key = dict(zip(keys, groups, strict=True))
         found = {key: hit for key in by_key if (hit := self._cached(key)) is not None}
-        parts = [p for p in self._plan(by_key, found) if any(key not in found for key in p)]
-        again = {key for part in parts for key in part}
-        self._tick(sum(len(g) for g, key in zip(groups, keys, strict=True) if key not in again))
-        for part in parts:
+        for part in self._missing(keys, by_key, found):
             found.update(self._generate([(key, by_key[key]) for key in part], reading))
         return [found[key] for key in keys]
 
-    def _plan(self, groups: Mapping[str, Sequence[Job]], found: Mapping[str, Measured]) -> list[list[str]]:
+    def prepare(self, groups: Sequence[Sequence[Job]]) -> None:
+        """Generate what the cache lacks of these, in the batches of `measure`, and hold none of it."""
+        reading = Reading()
+        keys = [self._key(group, reading) for group in groups]
+        by_key = dict(zip(keys, groups, strict=True))
+        found = {key for key in by_key if self._cached(key) is not None}
+        for part in self._missing(keys, by_key, found):
+            for _ in self._generate([(key, by_key[key]) for key in part], reading):
+                pass
+
+    def recall(self, group: Sequence[Job]) -> Measured:
+        """One group that was prepared, out of the cache; no progress is told."""
+        hit = self._cached(self._key(group, Reading()))
+        return hit if hit is not None else self.measure([group])[0]
+
+    def _missing(
+        self, keys: Sequence[str], by_key: Mapping[str, Sequence[Job]], found: Collection[str]
+    ) -> list[list[str]]:
+        """The planned parts with a group that is not in the cache; progress is told of all the others."""
+        parts = [p for p in self._plan(by_key, found) if any(key not in found for key in p)]
+        again = {key for part in parts for key in part}
+        self._tick(sum(len(by_key[key]) for key in keys if key not in again))
+        return parts
+
+    def _plan(self, groups: Mapping[str, Sequence[Job]], found: Collection[str]) -> list[list[str]]:
         """Keys of the groups that are generated together.
 
         The first call writes its plan down and later ones keep to it: a run that was killed between two

@@ -1,73 +1,100 @@
 """Holding a trait back, and letting it go: caps and floors, and what is left of a push."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
 from numpy.typing import NDArray
 
-from lab.dosage import Chosen, change, decay, mean_coherence, paths
+from lab.dosage import Chosen, binomial_interval, change, decay, mean_coherence, paths
 from lab.pipelines.bench import Bench, Push
-from lab.records import CapRow, HalfLife, ReleaseRow, Trait
+from lab.pipelines.origins import above, around
+from lab.records import CapRow, Direction, HalfLife, Position, ReleaseRow, Split, Trait
 from lab.steering import Cap, Edit, Floor
 
 
-def caps(bench: Bench, trait: Trait) -> list[CapRow]:
-    """Caps against the positive pole and floors against the negative, thresholds from *select*."""
-    direction = bench.made.directions[trait.name, bench.config.positions[0]]
-    tokens = {
-        split: [
-            r.projections[trait.name] for r in bench.say(bench.neutral(split), directions=[direction]).replies
-        ]
-        for split in ("select", "test")
-    }
-    pool = np.concatenate([np.array(t) for t in tokens["select"]])
+@dataclass(frozen=True)
+class _Restraint:
+    """One cap or floor: its edits, and its row but for what happens under a condition."""
+
+    kind: str
+    percentile: float
+    directions: tuple[Direction, ...]
+    taus: tuple[float, ...]
+
+    @property
+    def sign(self) -> float:
+        return 1.0 if self.kind == "cap" else -1.0
+
+    def edits(self) -> list[Edit]:
+        make = Cap if self.kind == "cap" else Floor
+        return [make(d, tau) for d, tau in zip(self.directions, self.taus, strict=True)]
+
+    def touched(self, tokens: Sequence[Float[ndarray, "token layer"]]) -> list[Bool[ndarray, " token"]]:
+        """Which tokens of each reply it would move, at any layer."""
+        return [np.any(self.sign * (t - np.array(self.taus)) > 0, axis=1) for t in tokens]
+
+
+def caps(bench: Bench, trait: Trait, position: Position) -> list[CapRow]:
+    """Caps against the positive pole and floors against the negative, thresholds from *select*.
+
+    At the pooling that steers best, at `cap_layers` layers around the chosen one, each with the percentile of
+    its own projections.
+    """
+    directions = around(bench.origin, trait.name, position, bench.config.cap_layers)
+    select, test = (_projections(bench, directions, split) for split in ("select", "test"))
+    pool = np.concatenate(select)
     if not len(pool):
         return []
     rows = []
     for q in bench.config.percentiles:
         for kind, at, prompts in (("cap", q, trait.positive), ("floor", 100 - q, trait.negative)):
-            tau = float(np.percentile(pool, at))
-            edit = Cap(direction, tau) if kind == "cap" else Floor(direction, tau)
-            sign = 1.0 if kind == "cap" else -1.0
-            over = [sign * (np.array(t) - tau) > 0 for t in tokens["test"]]
-            alarms = (float(np.concatenate(over).mean()), float(np.mean([o.any() for o in over])))
-            rows += _capped(bench, trait.name, kind, q, tau, alarms, edit, prompts)
+            taus = tuple(np.percentile(pool, at, axis=0).tolist())
+            rows += _capped(bench, _Restraint(kind, q, directions, taus), test, prompts)
             bench.tick(f"{trait.name}: {kind} at {at:g} %")
     return rows
 
 
+def _projections(
+    bench: Bench, directions: Sequence[Direction], split: Split
+) -> list[Float[ndarray, "token layer"]]:
+    """Projections of the tokens of every reply without scaffold, at each direction's layer."""
+    # Projections are kept by trait: several layers of one need a name each.
+    named = [
+        replace(d, trait=d.trait if len(directions) == 1 else f"{d.trait} {d.site.layer}") for d in directions
+    ]
+    replies = bench.say(bench.neutral(split), directions=named).replies
+    return [np.array([r.projections[d.trait] for d in named], dtype=np.float64).T for r in replies]
+
+
 def _capped(
-    bench: Bench, trait: str, kind: str, percentile: float, tau: float, alarms: tuple[float, float],
-    edit: Edit, prompts: Sequence[str],
-) -> list[CapRow]:  # fmt: skip
+    bench: Bench, restraint: _Restraint, test: Sequence[Float[ndarray, "token layer"]], prompts: Sequence[str]
+) -> list[CapRow]:
     """Benign work, and the pole that the edit is meant against."""
-    index = bench.reader.traits.index(trait)
+    chosen = restraint.directions[len(restraint.directions) // 2]
+    index = bench.reader.traits.index(chosen.trait)
+    touched, edits = restraint.touched(test), restraint.edits()
+    alarms = [bool(t.any()) for t in touched]
+    low, high = binomial_interval(sum(alarms), len(alarms))
     rows = []
     conditions = (("neutral", bench.neutral("test"), ""), ("against", bench.told(prompts), prompts[0]))
     for condition, jobs, system in conditions:
         questions = [j.question.id for j in jobs]
-        plain, edited = bench.read(jobs), bench.read(jobs, [edit])
+        plain, edited = bench.read(jobs), bench.read(jobs, edits)
         moved = change(edited, questions, plain, questions)
         rows.append(
             CapRow(
-                bench.name,
-                trait,
-                kind,
-                percentile,
-                tau,
-                *alarms,
-                condition,
-                float(plain.pooled(np.arange(len(jobs)))[index]),
-                float(moved.reading[index]),
-                float(moved.low[index]),
-                float(moved.high[index]),
-                mean_coherence(plain),
-                moved.coherence,
-                bench.ability((), system),
-                bench.ability([edit], system),
-                len(jobs),
+                bench.name, chosen.trait, restraint.kind, restraint.percentile,
+                restraint.taus[len(restraint.taus) // 2], float(np.concatenate(touched).mean()),
+                float(np.mean(alarms)), condition, float(plain.pooled(np.arange(len(jobs)))[index]),
+                float(moved.reading[index]), float(moved.low[index]), float(moved.high[index]),
+                mean_coherence(plain), moved.coherence, bench.ability((), system), bench.ability(edits, system),
+                len(jobs), low, high, chosen.position, tuple(d.site.layer for d in restraint.directions),
+                restraint.taus,
             )
-        )
+        )  # fmt: skip
     return rows
 
 
@@ -80,7 +107,8 @@ def letting_go(
     what later tokens look back at is made below.
     """
     config, jobs = bench.config, bench.neutral("test")
-    direction = bench.above(trait, push)
+    top, last = push.directions[-1].site.layer, bench.model.identity.layers - 1
+    direction = above(bench.origin, trait, push.directions[0].position, top, last)
     length = config.release + config.window
     questions = [j.question.id for j in jobs]
 

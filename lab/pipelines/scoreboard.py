@@ -7,7 +7,7 @@ questions. The ceiling is what the exact judge itself can tell of z from the sam
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,10 @@ from lab.records import LabError, Position, Split, Trait, TraitSet
 from lab.store import Store
 
 SEED = 2026
+ROW = (
+    "organism", "trait", "estimator", "pooling", "layer", "r2", "ceiling", "share_of_ceiling", "leakage", "selected",
+)  # fmt: skip
+"""What `--json` says of a row; all else is in `document`'s "details"."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,44 @@ def scoreboard(config: ScoreConfig, store: Store, progress: Progress) -> Scorebo
         rows += made.rows
         agreements += made.agreements
     return Scoreboard(tuple(rows), tuple(agreements))
+
+
+def document(found: Scoreboard) -> dict[str, list[dict[str, object]]]:
+    """What `lab scoreboard --json` prints: rows with the keys `ROW`, their details, agreement of the recipes."""
+    rows = [asdict(row) for row in found.rows]
+    apart = {"r2", "ceiling", "share_of_ceiling", "leakage", "selected"}
+    return {
+        "rows": [{key: row[key] for key in ROW} for row in rows],
+        "details": [{key: value for key, value in row.items() if key not in apart} for row in rows],
+        "agreements": [
+            {
+                "organism": a.organism, "trait": a.trait, "recipes": [" ".join(maker) for maker in a.recipes],
+                "r": a.r.tolist(),
+            }
+            for a in found.agreements
+        ],
+    }  # fmt: skip
+
+
+def markdown(found: Scoreboard) -> str:
+    """The selected recipes as the table of the README: a trait a line, three columns per organism."""
+    chosen = {(r.trait, r.organism): r for r in found.rows if r.selected}
+    organisms = list(dict.fromkeys(r.organism for r in found.rows))
+    heads = ["trait", *(h for o in organisms for h in (f"{o} R² with z", "judge", "leakage"))]
+    lines = [heads, ["---"] * len(heads)]
+    for trait in dict.fromkeys(r.trait for r in found.rows):
+        cells = [trait]
+        for o in organisms:
+            r = chosen[trait, o]
+            interval = f"{_short(r.r2)} [{_short(r.low)}, {_short(r.high)}]"
+            cells += [interval, _short(r.ceiling), _short(r.leakage)]
+        lines.append(cells)
+    return "\n".join("|---" * len(c) + "|" if c[0] == "---" else f"| {' | '.join(c)} |" for c in lines)
+
+
+def _short(value: float) -> str:
+    """Two decimals, without the zero before the point."""
+    return f"{value:.2f}".replace("0.", ".", 1)
 
 
 def hearth_traits(questions: TraitSet, names: Sequence[str] = ()) -> TraitSet:

@@ -2,14 +2,14 @@
 
 Directions are made on *extract*. Where they are pooled and how strongly they are pushed is chosen on
 *select*; everything reported is read on *test*. All conditions answer the same questions with the same
-seeds, so that changes are paired.
+seeds, so that changes are paired. Directions may also come from files; then nothing is extracted, and
+controls that need replies at the poles are left out.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lab.dosage import (
     Chosen,
@@ -17,16 +17,15 @@ from lab.dosage import (
     change,
     choose_doses,
     control_p,
-    covariance_directions,
     mean_coherence,
 )
-from lab.estimators import mean_difference, unit
 from lab.pipelines.bench import SAMPLES, Bench, Push, SteerConfig, make_bench
 from lab.pipelines.compare import DATA, Progress, resolve_model, resolve_trait_set
+from lab.pipelines.given import described, take_vectors
 from lab.pipelines.replies import Job
 from lab.pipelines.restraint import caps, letting_go
 from lab.prompts.tasks import Task, read_task
-from lab.records import DoseRow, PoolingDose, Position, Steering, SteerSummary, Trait, TraitSet
+from lab.records import DoseRow, PoolingDose, Position, Split, Steering, SteerSummary, Trait, TraitSet
 from lab.store import Store, content_key
 
 
@@ -41,11 +40,13 @@ def steer(config: SteerConfig, store: Store, progress: Progress) -> Steering:
     task = read_task(
         config.task or DATA / "tasks" / ("hearth.json" if traits.name == "hearth" else "chat.json")
     )
-    run = _run_key(config, loaded.identity.fingerprint, traits, task)
+    given = [described(v, loaded.identity) for v in take_vectors(config.vectors, loaded.identity).values()]
+    run = _run_key(config, loaded.identity.fingerprint, traits, task, given)
     if store.has(run):
         progress("found a finished run", 1.0)
         return store.load_steering(run)
-    done, total = 0, _steps(config, len(traits.traits))
+    pushed = [t for t in traits.traits if not given or t.name in {v["trait"] for v in given}]
+    done, total = 0, _steps(config, len(pushed))
 
     def tick(stage: str) -> None:
         nonlocal done
@@ -54,21 +55,21 @@ def steer(config: SteerConfig, store: Store, progress: Progress) -> Steering:
 
     bench = make_bench(config, loaded, traits, task, store, tick)
     doses, poolings, summaries, capped, releases, halves = [], [], [], [], [], []
-    for trait in traits.traits:
+    for trait in pushed:
         tried, chosen = choose_dose(bench, trait.name)
-        poolings += tried
+        poolings += [*tried, *judge_poolings(bench, tried)]
         position: Position = next(row for row in tried if row.chosen).position
         push = bench.push(trait.name, position)
         rows = _curve(bench, trait, push)
         rows += _controls(bench, trait.name, position, push, chosen)
         doses += rows
         summaries.append(_summary(bench, trait.name, position, push, chosen, rows))
-        capped += caps(bench, trait)
+        capped += caps(bench, trait, position)
         course, half = letting_go(bench, trait.name, push, chosen)
         releases += course
         halves += half
     settings = {
-        **_settings(config), "traits": [t.name for t in traits.traits], "read": list(bench.reader.traits),
+        **_settings(config), "vectors": given, "traits": [t.name for t in pushed], "read": list(bench.reader.traits),
         "task": task.name, "samples": SAMPLES,
         "questions": {s: len(traits.of(s)) for s in ("extract", "select", "test")},
     }  # fmt: skip
@@ -82,20 +83,24 @@ def steer(config: SteerConfig, store: Store, progress: Progress) -> Steering:
 
 
 def _settings(config: SteerConfig) -> dict[str, object]:
-    return {k: v for k, v in asdict(config).items() if k not in ("model", "trait_set", "task")}
+    return {k: v for k, v in asdict(config).items() if k not in ("model", "trait_set", "task", "vectors")}
 
 
-def _run_key(config: SteerConfig, fingerprint: str, traits: TraitSet, task: Task) -> str:
+def _run_key(
+    config: SteerConfig, fingerprint: str, traits: TraitSet, task: Task, given: Sequence[dict[str, object]]
+) -> str:
     """The id of the run: the same content gives the same id."""
-    key = content_key("steer-3", fingerprint, asdict(traits), asdict(task), _settings(config))
+    key = content_key("steer-4", fingerprint, asdict(traits), asdict(task), _settings(config), given)
     return f"steer-{key[:10]}"
 
 
 def _steps(config: SteerConfig, traits: int) -> int:
     """Conditions to run, for the progress bar."""
     doses = 2 * len(config.doses)
-    each = doses * len(config.positions) + doses + 2 + 2 * (3 * config.controls + traits - 1)
-    return 2 + traits * (each + 4 * len(config.percentiles) + 4)
+    positions = 1 if config.vectors else len(config.positions)
+    kinds = 2 if config.vectors else 3
+    each = (doses + 1) * positions + doses + config.ablate + 2 + 2 * (kinds * config.controls + traits - 1)
+    return 2 + traits * (each + 2 * len(config.percentiles) + 2)
 
 
 def _coefficients(config: SteerConfig) -> list[float]:
@@ -108,22 +113,45 @@ def choose_dose(bench: Bench, trait: str) -> tuple[list[PoolingDose], Chosen]:
     everything = np.arange(len(jobs))
     plain = bench.unsteered("select")
     found: dict[Position, tuple[Chosen, PoolingDose]] = {}
-    for position in bench.config.positions:
+    for position in bench.origin.positions(trait):
         push = bench.push(trait, position)
-        readings = {0.0: (float(plain.pooled(everything)[index]), mean_coherence(plain))}
+        taken = {0.0: plain}
         for c in _coefficients(bench.config):
-            taken = bench.read(jobs, push.edits(c))
-            readings[c] = (float(taken.pooled(everything)[index]), mean_coherence(taken))
+            taken[c] = bench.read(jobs, push.edits(c))
             bench.tick(f"{trait}: choosing pooling and dose")
-        best = choose_doses(readings)
+        best = choose_doses(
+            {c: (float(t.pooled(everything)[index]), mean_coherence(t)) for c, t in taken.items()}
+        )
+        layer = bench.origin.direction(trait, position).site.layer
         row = PoolingDose(
-            bench.name, trait, position, bench.made.directions[trait, position].site.layer, best.down, best.up,
-            best.effect, readings[best.down][1], readings[best.up][1], best.reached, False, len(jobs),
+            bench.name, trait, position, layer, best.down, best.up, best.effect, float("nan"), float("nan"),
+            best.reached, False, len(jobs),
         )  # fmt: skip
-        found[position] = best, row
+        found[position] = best, _between(bench, row, taken[best.down], taken[best.up], "select")
     chosen = max(found, key=lambda p: (found[p][0].reached, np.nan_to_num(found[p][0].effect, nan=-np.inf)))
     rows = [replace(row, chosen=position == chosen) for position, (_, row) in found.items()]
     return rows, found[chosen][0]
+
+
+def judge_poolings(bench: Bench, tried: Sequence[PoolingDose]) -> list[PoolingDose]:
+    """What each pooling's own doses, chosen on *select*, do on *test*."""
+    jobs, found = bench.neutral("test"), []
+    for row in tried:
+        push = bench.push(row.trait, row.position)
+        down, up = (bench.read(jobs, push.edits(c)) for c in (row.down, row.up))
+        found.append(_between(bench, row, down, up, "test"))
+        bench.tick(f"{row.trait}: poolings on test")
+    return found
+
+
+def _between(bench: Bench, row: PoolingDose, down: Taken, up: Taken, split: Split) -> PoolingDose:
+    """The row with what its two doses do on one split."""
+    index, questions = bench.reader.traits.index(row.trait), [j.question.id for j in bench.neutral(split)]
+    found = change(up, questions, down, questions)
+    return replace(
+        row, effect=float(found.change[index]), low=float(found.low[index]), high=float(found.high[index]),
+        coherence_down=mean_coherence(down), coherence_up=found.coherence, n=found.n, split=split,
+    )  # fmt: skip
 
 
 def _rows(
@@ -148,13 +176,17 @@ def _rows(
 
 
 def _curve(bench: Bench, trait: Trait, push: Push) -> list[DoseRow]:
-    """The unsteered base, the trait's own direction at every dose, and its instructions."""
+    """The unsteered base, the trait's own direction at every dose and taken out, and its instructions."""
     jobs, name = bench.neutral("test"), trait.name
     rows = _rows(bench, name, "none", "", 0.0, bench.unsteered("test"), jobs, bench.ability())
     for c in _coefficients(bench.config):
         edits = push.edits(c)
         rows += _rows(bench, name, "native", "", c, bench.read(jobs, edits), jobs, bench.ability(edits))
         bench.tick(f"{name}: dose and response")
+    if bench.config.ablate:
+        edits = push.ablation()
+        rows += _rows(bench, name, "ablate", "", 0.0, bench.read(jobs, edits), jobs, bench.ability(edits))
+        bench.tick(f"{name}: taken out")
     for sign, prompts in ((-1.0, trait.negative), (1.0, trait.positive)):
         told = bench.told(prompts)
         rows += _rows(bench, name, "prompt", "", sign, bench.read(told), told, bench.ability((), prompts[0]))
@@ -165,7 +197,8 @@ def _curve(bench: Bench, trait: Trait, push: Push) -> list[DoseRow]:
 def _controls(bench: Bench, trait: str, position: Position, push: Push, chosen: Chosen) -> list[DoseRow]:
     """Directions of equal norm that are not the trait, at the chosen doses."""
     rng = np.random.default_rng([bench.config.seed, 3, bench.reader.traits.index(trait)])
-    vectors = _control_vectors(bench, trait, position, push, rng)
+    layer = push.directions[len(push.directions) // 2].site.layer
+    vectors = bench.origin.controls(trait, position, layer, bench.config.controls, rng)
     jobs = bench.neutral("test")
     rows = []
     for (kind, draw), vector in vectors.items():
@@ -175,30 +208,6 @@ def _controls(bench: Bench, trait: str, position: Position, push: Push, chosen: 
             rows += _rows(bench, trait, kind, draw, c, taken, jobs, float("nan"))
             bench.tick(f"{trait}: controls of equal norm")
     return rows
-
-
-def _control_vectors(
-    bench: Bench, trait: str, position: Position, push: Push, rng: np.random.Generator
-) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """Unit vectors at the layer of the push, by (kind, draw)."""
-    n, layer = bench.config.controls, push.directions[len(push.directions) // 2].site.layer
-    drawn = rng.standard_normal((n, bench.model.identity.d_model))
-    poles = {t: p.of(position, "extract") for t, p in bench.made.poles.items()}
-    states = np.concatenate([c.acts[:, layer] for c in poles.values()])
-    groups = [f"{t} {up}" for t, c in poles.items() for up in c.positive]
-    whole = ~np.isnan(states).any(axis=1)
-    kept = np.array(groups)[whole].tolist()
-    sets = {
-        "random": drawn / np.linalg.norm(drawn, axis=1, keepdims=True),
-        "permuted": bench.made.nulls[trait, position][:n],
-        "covariance": covariance_directions(states[whole], kept, n, rng),
-    }
-    found = {(kind, str(k)): v for kind, vs in sets.items() for k, v in enumerate(vs)}
-    for other, contrast in poles.items():
-        if other != trait:
-            raw = mean_difference(contrast.acts[:, layer : layer + 1], contrast.positive, contrast.questions)
-            found["other", other] = unit(raw[0])
-    return found
 
 
 def _summary(

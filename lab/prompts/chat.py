@@ -104,9 +104,19 @@ def _text(tokenizer: Any, messages: Sequence[Message]) -> str:
         except TemplateError as error:
             roles = ", ".join(m.role for m in messages)
             raise LabError(f"the chat template of the model refuses a chat of {roles}: {error}") from error
-    names = {"user": "User: ", "assistant": "Assistant: ", "system": ""}
     ends = {"user": "\n", "assistant": "\n", "system": "\n\n"}
-    return "".join(names[m.role] + m.content + ends[m.role] for m in messages) + "Assistant:"
+    return "".join(_NAMES[m.role] + m.content + ends[m.role] for m in messages) + "Assistant:"
+
+
+_NAMES = {"user": "User: ", "assistant": "Assistant: ", "system": ""}
+"""What stands before a message where a model has no chat template."""
+
+
+def own_words(tokenizer: Any, reply: str) -> str:
+    """A reply without the further turns that a model without chat template writes after it, for both sides."""
+    if tokenizer.chat_template is not None:
+        return reply
+    return re.split("|".join(rf"\n\s*{_NAMES[role].strip()}" for role in ("user", "assistant")), reply)[0]
 
 
 def _repaired(offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from lab.prompts.traits import read_json, validated
+from lab.prompts.files import read_json, validated
 from lab.records import LabError
 from lab.records.atlas import SLOT, Category, ConceptSet, Place
 
@@ -41,7 +41,7 @@ def read_concepts(path: Path) -> ConceptSet:
     of one category that begin alike up to the word (a causal model reads nothing else), categories with
     different numbers of frames, a word that occurs twice.
     """
-    found = validated(_File, read_json(path), path)
+    found = validated(_File, read_json(path))
     categories = []
     for name, one in found.categories.items():
         place = f"categories.{name}"

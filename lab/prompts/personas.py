@@ -1,42 +1,49 @@
-"""Roles for the assistant axis, and the lists that other tools keep: questions and conversations.
+"""Roles for the assistant axis, role and trait lists, and conversations, as other tools keep them.
 
-Read as they are: role files, trait or role lists and `extraction_questions.jsonl` of The Assistant
-Axis (arXiv 2601.10387, official code), and conversations as its transcripts hold them or as a bare
-list of messages.
+Read as they are: role files and trait or role lists of The Assistant Axis (arXiv 2601.10387, official
+code), and conversations as its transcripts hold them or as a bare list of messages. Its list of questions
+is read by `lab.prompts.questions`.
 """
 
-import json
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from lab.prompts.files import JsonFile, parse_json, read_json, validated
+from lab.prompts.questions import Text
 from lab.prompts.scaffolds import read_text
-from lab.prompts.traits import read_json, validated
 from lab.records import LabError, Message, Role, RoleSet
 
-_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 DEFAULT = "default"
 """The name of the file with the default assistant's prompts."""
+MODEL_NAME = "{model_name}"
+"""Stands in a prompt for the name of the model that is told it."""
 
 
 class _Prompt(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    pos: _Text
+    pos: Text
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    pos: Annotated[str, StringConstraints(strip_whitespace=True)]
 
 
 class _RoleFile(BaseModel):
     model_config = ConfigDict(extra="ignore")
     instruction: list[_Prompt] = Field(min_length=1)
-    questions: list[_Text] = []
+    questions: list[Text] = []
     eval_prompt: str = ""
 
 
-class _QuestionLine(BaseModel):
+class _DefaultFile(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    question: _Text
-    id: str | int | None = None
+    instruction: list[_Told] = Field(min_length=1)
 
 
 class _Turn(BaseModel):
@@ -53,20 +60,59 @@ class _Conversation(BaseModel):
 def read_role(path: Path) -> Role:
     """One role file: `{"instruction": [{"pos"}, ...], "questions": [...], "eval_prompt"}`.
 
-    The file's stem is the role's name; only its prompts are taken. LabError names file, place, fault.
+    The file's stem is the role's name. Its own questions and its eval_prompt are checked and not kept: on
+    one axis all roles answer the same questions (`read_questions` reads a list of them), and no judge rates
+    how well a role is played. LabError names file, line, place and fault.
     """
-    found = validated(_RoleFile, read_json(path), path)
-    prompts = tuple(p.pos for p in found.instruction)
-    if len(set(prompts)) < len(prompts):
-        raise LabError(f"{path}: instruction: a prompt occurs twice; every prompt may occur once")
-    return Role(path.stem, prompts)
+    file = read_json(path)
+    return Role(path.stem, _prompts(validated(_RoleFile, file).instruction, file))
+
+
+def read_default(path: Path) -> tuple[str, ...]:
+    """The prompts of the default assistant, from a file of the same form.
+
+    An empty prompt stands for none: the model is told nothing. LabError as `read_role`.
+    """
+    file = read_json(path)
+    return _prompts(validated(_DefaultFile, file).instruction, file)
+
+
+def _prompts(told: Sequence[_Prompt | _Told], file: JsonFile) -> tuple[str, ...]:
+    prompts = [p.pos for p in told]
+    again = next((i for i, text in enumerate(prompts) if text in prompts[:i]), None)
+    if again is not None:
+        raise file.fault(
+            ("instruction", again, "pos"), "the prompt occurs twice; every prompt may occur once"
+        )
+    return tuple(prompts)
+
+
+def addressed(roles: RoleSet, model: str) -> RoleSet:
+    """The same roles with every `{model_name}` replaced by what a model of this name is called."""
+
+    def said(prompts: Sequence[str]) -> tuple[str, ...]:
+        return tuple(p.replace(MODEL_NAME, display_name(model)) for p in prompts)
+
+    return RoleSet(said(roles.default), tuple(replace(r, prompts=said(r.prompts)) for r in roles.roles))
+
+
+def display_name(model: str) -> str:
+    """What a model calls itself, as far as its folder or hub name tells: "Qwen/Qwen2.5-0.5B-Instruct" is Qwen.
+
+    The last part of the name up to where versions and sizes begin, with a capital; the whole where
+    nothing is left.
+    """
+    name = model.rstrip("/").rpartition("/")[2]
+    head = re.split(r"[-_ ](?=[A-Za-z]?\d)|(?<=[A-Za-z])[-_.]?(?=\d)", name, maxsplit=1)[0]
+    head = head if re.match(r"[^\W\d_]", head) else name
+    return head[:1].upper() + head[1:]
 
 
 def read_role_set(folder: Path) -> RoleSet:
     """The roles of a folder of role files, in order of name, with the default assistant.
 
     `default.json` stands in the folder or beside it; so may `role_list.json` (name → one line).
-    LabError when there is no default, no role, or a list that names a role without file.
+    LabError when there is no default, no role, a list that names a role without file, or a role without words.
     """
     if not folder.is_dir():
         raise LabError(f"{folder}: expected a folder of role files (name.json), found none; check the path")
@@ -89,34 +135,17 @@ def read_role_set(folder: Path) -> RoleSet:
             f"{beside['role_list.json']}: names roles without a file: {', '.join(sorted(missing))}"
         )
     roles = [read_role(p) for p in paths]
-    return RoleSet(
-        read_role(default).prompts, tuple(Role(r.name, r.prompts, lines.get(r.name, "")) for r in roles)
-    )
+    told = tuple(replace(r, description=lines.get(r.name, "")) for r in roles)
+    return RoleSet(read_default(default), told)
 
 
 def read_list(path: Path) -> dict[str, str]:
-    """A list of traits or roles: name → one line. LabError for anything else."""
-    data = read_json(path)
-    wrong = next((name for name, line in data.items() if not isinstance(line, str) or not line.strip()), None)
-    if wrong is not None:
-        raise LabError(f"{path}: {wrong}: expected one line of text, got {data[wrong]!r}")
-    return {name: line.strip() for name, line in data.items()}
-
-
-def read_questions(path: Path) -> tuple[str, ...]:
-    """A question list as JSON lines `{"question", "id"}`. LabError with the line at fault."""
-    found: list[str] = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        if not line.strip():
-            continue
-        row = _line(line, path, number)
-        question = validated(_QuestionLine, row, Path(f"{path}, line {number}")).question
-        if question in found:
-            raise LabError(f"{path}, line {number}: the question occurs twice: {question!r}")
-        found.append(question)
-    if not found:
-        raise LabError(f'{path}: expected lines such as {{"question": "...", "id": 0}}, found none')
-    return tuple(found)
+    """A list of traits or roles: name → one line. LabError, with the line, for anything else."""
+    file = read_json(path)
+    for name, line in file.data.items():
+        if not isinstance(line, str) or not line.strip():
+            raise file.fault((name,), f"expected one line of text, got {line!r}")
+    return {name: line.strip() for name, line in file.data.items()}
 
 
 def read_conversation(path: Path) -> tuple[Message, ...]:
@@ -127,37 +156,14 @@ def read_conversation(path: Path) -> tuple[Message, ...]:
 def parse_conversation(text: str, path: Path) -> tuple[Message, ...]:
     """A conversation: `{"conversation": [{"role", "content"}, ...]}` or the bare list of messages.
 
-    `path` is what errors name. LabError with the message at fault: an unknown role, a system message that
-    is not the first, no assistant message.
+    `path` is what errors name. LabError with the line and the message at fault: an unknown role, a system
+    message that is not the first, no assistant message.
     """
-    try:
-        data: Any = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise LabError(f"{path}: not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from error
-    if isinstance(data, list):
-        data = {"conversation": data}
-    if not isinstance(data, dict):
-        raise LabError(
-            f"{path}: expected a list of messages or an object with one, got {type(data).__name__}"
-        )
-    turns = validated(_Conversation, data, path).conversation
-    return _checked([Message(t.role, t.content) for t in turns], path)
-
-
-def _checked(messages: Sequence[Message], path: Path) -> tuple[Message, ...]:
+    file = parse_json(text, path, wrap="conversation")
+    messages = [Message(t.role, t.content) for t in validated(_Conversation, file).conversation]
     for i, message in enumerate(messages[1:], 1):
         if message.role == "system":
-            raise LabError(f"{path}: conversation[{i}]: a system message may only be the first")
+            raise file.fault(("conversation", i), "a system message may only be the first")
     if not any(m.role == "assistant" for m in messages):
         raise LabError(f"{path}: expected at least one assistant message, found none")
     return tuple(messages)
-
-
-def _line(line: str, path: Path, number: int) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise LabError(f"{path}, line {number}: not JSON: column {error.colno}: {error.msg}") from error
-    if not isinstance(row, dict):
-        raise LabError(f"{path}, line {number}: expected an object {{...}}, got {type(row).__name__}")
-    return row

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lab.prompts.traits import read_json, validated
+from lab.prompts.files import read_json, validated
 from lab.records import Question
 
 
@@ -33,7 +33,7 @@ class Task:
 
 def read_task(path: Path) -> Task:
     """A task file. Raises LabError, with file, place and fault."""
-    found = validated(_File, read_json(path), path)
+    found = validated(_File, read_json(path))
     questions = tuple(Question(f"task-{k:02d}", i.question, "test") for k, i in enumerate(found.items))
     return Task(found.name, questions, tuple(tuple(i.answers) for i in found.items))
 

@@ -1,32 +1,40 @@
 """Trait sets: contrastive system prompts and questions in three disjoint splits.
 
 Two formats are read: ours, several traits in one file or listed in one (schema:
-data/traits/README.md), and the public one of Persona Vectors (arXiv 2507.21509, official code),
-one trait per file.
+data/traits/README.md), and the public one of Persona Vectors (arXiv 2507.21509, official code), one
+trait per file, alone or as a folder of such files.
 """
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from lab.prompts.scaffolds import read_text
-from lab.records import LabError, Question, Split, Trait, TraitSet
+from lab.prompts.files import JsonFile, read_json, validated
+from lab.prompts.questions import (
+    FEWEST,
+    MIN_TEST,
+    SPLITS,
+    QuestionFile,
+    Splits,
+    Text,
+    as_questions,
+    check_unique,
+    in_order,
+    same,
+)
+from lab.records import LabError, Split, Trait, TraitSet
 
-SPLITS: tuple[Split, ...] = get_args(Split)
-MIN_TEST = 5
-"""Fewest questions of the test split: intervals are bootstrapped over them."""
-
-Schema = TypeVar("Schema", bound=BaseModel)
-_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+LIST = "trait_list"
+"""The stem of a file beside public trait files that names them; it is no trait."""
 
 
 class _Pair(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    pos: _Text
-    neg: _Text
+    pos: Text
+    neg: Text
 
 
 class _OneTrait(BaseModel):
@@ -37,68 +45,53 @@ class _OneTrait(BaseModel):
     description: str = ""
 
 
-class _Questions(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    extract: list[_Text] = Field(min_length=1)
-    select: list[_Text] = Field(min_length=1)
-    test: list[_Text] = Field(min_length=MIN_TEST)
-
-
 class _SetFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    name: _Text
-    traits: dict[_Text, _OneTrait] = Field(min_length=1)
-    questions: _Questions
+    name: Text
+    traits: dict[Text, _OneTrait] = Field(min_length=1)
+    questions: QuestionFile
 
 
 class _PublicFile(BaseModel):
     model_config = ConfigDict(extra="ignore")
     instruction: list[_Pair] = Field(min_length=2)
-    questions: list[_Text] = Field(min_length=1)
+    questions: list[Text] = Field(min_length=1)
     eval_prompt: str = ""
 
 
-def read_trait_set(path: Path) -> TraitSet:
-    """The trait set in a JSON file: ours, or one trait in the format of Persona Vectors.
+def read_trait_set(path: Path, only: Sequence[str] = ()) -> TraitSet:
+    """The trait set in a JSON file, ours or one trait as Persona Vectors writes it, or in a folder of the latter.
 
-    The questions of the public format are split in their order: the first 40 % extract, the next
-    20 % select, the rest test. Question ids are the split and the place in it ("test-03").
+    The questions of a public file are split in their order: the first 40 % extract, the next 20 % select,
+    the rest test. In a folder every file is split by itself, and every trait is asked the questions of all
+    files (a question that several files have, in the split of the first): questions times traits is what
+    that costs, so `only` names the files to be read. Question ids are the split and the place in it
+    ("test-03").
 
-    Raises LabError, with file, place and fault: not a readable file, not JSON (line and column),
-    a missing or empty field, fewer than 2 instruction pairs, fewer than 5 test questions, a
-    question that occurs twice (in one split or in two).
+    Raises LabError, with file, line, place and fault: not a readable file, not JSON, a missing or empty
+    field, fewer than 2 instruction pairs, fewer than 5 test questions, a question that occurs twice in one
+    file, a folder without trait files or without one of `only`.
     """
-    data = read_json(path)
-    if "traits" in data:
-        whole = validated(_SetFile, _with_files(data, path.parent), path)
-        name, traits = whole.name, whole.traits
-        splits: dict[Split, list[str]] = {s: getattr(whole.questions, s) for s in SPLITS}
-        _check_unique({f"questions.{s}": texts for s, texts in splits.items()}, path)
-    elif "instruction" in data:
-        one = validated(_PublicFile, data, path)
-        name = path.stem
-        traits = {name: _OneTrait(instruction=one.instruction, eval_prompt=one.eval_prompt)}
-        _check_unique({"questions": one.questions}, path)
-        splits = _split(one.questions, path)
-    else:
-        raise LabError(
-            f"{path}: expected 'traits' (a trait set) or 'instruction' (one trait, as Persona Vectors writes "
-            f"it) at the top; got {sorted(data) or 'nothing'}"
+    if path.is_dir():
+        return _read_folder(path, only)
+    file = read_json(path)
+    if "traits" in file.data:
+        return _read_set(file)
+    if "instruction" not in file.data:
+        raise file.fault(
+            (),
+            "expected 'traits' (a trait set) or 'instruction' (one trait, as Persona Vectors writes it) at the "
+            f"top; got {sorted(file.data) or 'nothing'}",
         )
-    return TraitSet(
-        name,
-        tuple(
-            Trait(
-                t,
-                tuple(p.pos for p in one.instruction),
-                tuple(p.neg for p in one.instruction),
-                one.eval_prompt,
-                tuple((p.pos, p.neg) for p in one.scenarios),
-            )
-            for t, one in traits.items()
-        ),
-        tuple(Question(f"{s}-{i:02d}", text, s) for s in SPLITS for i, text in enumerate(splits[s])),
-    )
+    trait, splits = _public(file)
+    if len(splits["test"]) < MIN_TEST:
+        asked = sum(map(len, splits.values()))
+        raise file.fault(
+            ("questions",),
+            f"{asked} leave {len(splits['test'])} for the test split (40 %), at least {MIN_TEST} are needed; "
+            f"give {FEWEST} or more",
+        )
+    return TraitSet(trait.name, (trait,), as_questions(splits))
 
 
 def shipped_trait_sets(root: Path) -> dict[str, Path]:
@@ -114,71 +107,87 @@ def shipped_trait_sets(root: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.json"))}
 
 
-def _with_files(data: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The set with traits and questions that are given as files, relative to `folder`, put in."""
+# ------------------------------------------------------------------ our form
 
-    def content(entry: object, schema: type[BaseModel]) -> object:
+
+def _read_set(file: JsonFile) -> TraitSet:
+    whole, asked = _with_files(file)
+    found = validated(_SetFile, whole)
+    place = () if asked else ("questions",)
+    splits = found.questions.splits
+    check_unique({(*place, s): texts for s, texts in splits.items()}, asked or file)
+    traits = tuple(_trait(name, one) for name, one in found.traits.items())
+    return TraitSet(found.name, traits, as_questions(splits))
+
+
+def _with_files(file: JsonFile) -> tuple[JsonFile, JsonFile | None]:
+    """The set with the traits and questions put in that are given as files, relative to it; the questions' file."""
+
+    def content(entry: object, schema: type[BaseModel]) -> tuple[object, JsonFile | None]:
         if not isinstance(entry, str):
-            return entry
-        found = read_json(folder / entry)
-        validated(schema, found, folder / entry)  # so that the message names that file
-        return found
+            return entry, None
+        found = read_json(file.path.parent / entry)
+        validated(schema, found)  # so that the message names that file
+        return found.data, found
 
-    traits = data["traits"]
+    traits = file.data["traits"]
     if isinstance(traits, dict):
-        traits = {name: content(entry, _OneTrait) for name, entry in traits.items()}
-    return {**data, "traits": traits, "questions": content(data.get("questions"), _Questions)}
+        traits = {name: content(entry, _OneTrait)[0] for name, entry in traits.items()}
+    questions, asked = content(file.data.get("questions"), QuestionFile)
+    data: dict[str, Any] = {**file.data, "traits": traits}
+    if "questions" in data:
+        data["questions"] = questions
+    return replace(file, data=data), asked
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file."""
-    try:
-        data = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise LabError(f"{path}: not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from error
-    if not isinstance(data, dict):
-        raise LabError(f"{path}: expected a JSON object {{...}}, got {type(data).__name__}")
-    return data
+def _trait(name: str, one: _OneTrait) -> Trait:
+    return Trait(
+        name,
+        tuple(p.pos for p in one.instruction),
+        tuple(p.neg for p in one.instruction),
+        one.eval_prompt,
+        tuple((p.pos, p.neg) for p in one.scenarios),
+    )
 
 
-def validated(schema: type[Schema], data: Mapping[str, Any], path: Path) -> Schema:
-    """`data` as `schema`; the first fault and the number of the others as a LabError."""
-    try:
-        return schema.model_validate(data)
-    except ValidationError as error:
-        faults = error.errors(include_url=False)
-        place = ""
-        for part in faults[0]["loc"]:
-            place += f"[{part}]" if isinstance(part, int) else f".{part}"
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise LabError(f"{path}: {place.lstrip('.')}: {faults[0]['msg']}{more}") from error
+# ------------------------------------------------------------------ the public form
 
 
-def _split(questions: Sequence[str], path: Path) -> dict[Split, list[str]]:
-    """40/20/40 % extract/select/test, in order."""
-    a, b = round(0.4 * len(questions)), round(0.6 * len(questions))
-    splits: dict[Split, list[str]] = {
-        "extract": list(questions[:a]), "select": list(questions[a:b]), "test": list(questions[b:]),
-    }  # fmt: skip
-    if len(splits["test"]) < MIN_TEST:
-        raise LabError(
-            f"{path}: questions: {len(questions)} leave {len(splits['test'])} for the test split (40 %), at "
-            f"least {MIN_TEST} are needed; give 12 or more"
-        )
-    return splits
+def _public(file: JsonFile) -> tuple[Trait, dict[Split, list[str]]]:
+    """The trait of one file, by the file's stem, and its own questions."""
+    found = validated(_PublicFile, file)
+    check_unique({("questions",): found.questions}, file)
+    one = _OneTrait(instruction=found.instruction, eval_prompt=found.eval_prompt)
+    return _trait(file.path.stem, one), in_order(found.questions)
 
 
-def _check_unique(lists: Mapping[str, Sequence[str]], path: Path) -> None:
-    """Raise LabError when a question occurs twice in `lists` (place → texts), case and spaces aside."""
-    seen: dict[str, tuple[str, int]] = {}
-    for place, texts in lists.items():
-        for i, text in enumerate(texts):
-            key = " ".join(text.casefold().split())
-            if key in seen:
-                first, j = seen[key]
-                fault = "duplicate question" if first == place else f"{first} and {place} overlap"
-                raise LabError(
-                    f"{path}: {place}[{i}]: {fault}: {text!r} is also {first}[{j}]; every question may "
-                    "occur once"
-                )
-            seen[key] = (place, i)
+def _read_folder(folder: Path, only: Sequence[str]) -> TraitSet:
+    paths = {p.stem: p for p in sorted(folder.glob("*.json")) if p.stem != LIST}
+    if not paths:
+        raise LabError(f"{folder}: expected trait files (name.json), found none; check the path")
+    unknown = [name for name in only if name not in paths]
+    if unknown:
+        known = ", ".join(list(paths)[:8]) + (", ..." if len(paths) > 8 else "")
+        raise LabError(f"{folder}: expected {', '.join(unknown)}.json in it, found none; it has {known}")
+    found = [_public(read_json(path)) for name, path in paths.items() if not only or name in only]
+    splits = _together([splits for _, splits in found])
+    for split in SPLITS:
+        fewest = MIN_TEST if split == "test" else 1
+        if len(splits[split]) < fewest:
+            raise LabError(
+                f"{folder}: its questions leave {len(splits[split])} for {split}, expected at least {fewest} (of "
+                "each file 40 / 20 / 40 % are taken to extract, select and test); give more questions"
+            )
+    return TraitSet(folder.resolve().name, tuple(trait for trait, _ in found), as_questions(splits))
+
+
+def _together(lists: Sequence[Splits]) -> Mapping[Split, list[str]]:
+    """Every question once, in the split that it has in the first list that holds it."""
+    seen: set[str] = set()
+    found: dict[Split, list[str]] = {s: [] for s in SPLITS}
+    for splits in lists:
+        for split in SPLITS:
+            fresh = [text for text in splits[split] if same(text) not in seen]
+            found[split] += fresh
+            seen |= {same(text) for text in fresh}
+    return found

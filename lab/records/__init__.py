@@ -429,14 +429,14 @@ class Comparison:
 class DoseRow:
     """What is read of one trait in replies that were steered, prompted or left alone.
 
-    steered: the trait that is pushed; kind: "none" (left alone), "native" (its own direction), "prompt"
-    (its contrastive instructions and no push), "other" (another trait's direction), "random",
-    "permuted", "covariance" (directions of equal norm that are not the trait); draw: which of several,
-    or which other trait; coefficient: push in mean residual norms of the site (-1 and 1 for the poles of
-    "prompt"); read: the trait that is judged. reading: in `unit` of the run, replies pooled; change: its
-    difference from "none" on the same questions; low/high: 95 % of the change, jackknife over
-    questions. wrong_way: share of questions that moved against the push, NaN without one. coherence:
-    share of what was said that is language; task: share of task items right, NaN where not asked;
+    steered: the trait that is pushed; kind: "none" (left alone), "native" (its own direction), "ablate" (its
+    own direction taken out: no dose, coefficient 0), "prompt" (its contrastive instructions and no push),
+    "other" (another trait's direction), "random", "permuted", "covariance" (directions of equal norm that are
+    not the trait); draw: which of several, or which other trait; coefficient: push in mean residual norms of
+    the site (-1 and 1 for the poles of "prompt"); read: the trait that is judged. reading: in `unit` of the
+    run, replies pooled; change: its difference from "none" on the same questions; low/high: 95 % of the change,
+    jackknife over questions. wrong_way: share of questions that moved against the push, NaN without one.
+    coherence: share of what was said that is language; task: share of task items right, NaN where not asked;
     n: replies.
     """
 
@@ -489,10 +489,11 @@ class SteerSummary:
 
 @dataclass(frozen=True)
 class PoolingDose:
-    """How well a direction steers by where it was pooled, on *select*: the strongest coherent doses.
+    """How well a direction steers by where it was pooled: its strongest coherent doses on *select*.
 
-    effect: reading at up minus at down; coherence: of the two; reached: whether both are coherent
-    enough; chosen: what is reported on *test*.
+    effect: reading at up minus at down on the questions of `split`, low/high its 95 % jackknife interval over
+    them (on *select* of the best of several doses, so too hopeful); coherence: of the two; reached: whether
+    both are coherent enough on *select*; chosen: the pooling that *select* speaks for; n: replies.
     """
 
     model: str
@@ -507,6 +508,9 @@ class PoolingDose:
     reached: bool
     chosen: bool
     n: int
+    split: Split = "select"
+    low: float = float("nan")
+    high: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -514,9 +518,12 @@ class CapRow:
     """What capping (or flooring) a trait does, with its threshold from other questions.
 
     kind: "cap" or "floor"; percentile: of token projections on *select* without scaffold that tau (raw
-    projection) stands at; alarm_tokens, alarm_replies: share of *test* tokens and replies without
-    scaffold that the edit touches; condition: "neutral" (benign work) or the pole it is meant against;
-    reading, coherence, task: without and with the edit under that condition; n: replies.
+    projection, at the middle of `layers`; `taus`: at each) stands at, for a floor 100 minus it;
+    alarm_tokens, alarm_replies: share of *test* tokens and replies without scaffold that the edit touches at
+    any layer, of replies with a binomial interval (replies counted as independent, though a question has
+    several); condition: "neutral" (benign work) or "against" (the pole it is meant against); reading,
+    coherence, task: without and with the edit under that condition, low/high: 95 % of the change of the
+    reading, jackknife over questions; n: replies; position: the pooling of the directions.
     """
 
     model: str
@@ -536,6 +543,16 @@ class CapRow:
     task: float
     task_edited: float
     n: int
+    alarm_low: float = float("nan")
+    alarm_high: float = float("nan")
+    position: Position = "reply_mean"
+    layers: tuple[int, ...] = ()
+    taus: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        # A table gives arrays back.
+        object.__setattr__(self, "layers", tuple(int(k) for k in self.layers))
+        object.__setattr__(self, "taus", tuple(float(t) for t in self.taus))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from numpy import ndarray
 
 from lab.records import LabError, ModelIdentity, Position, Split
 from lab.records.maps import LandingAgreement, MapScore, Share, SharedMap
-from lab.records.similarity import Dissimilarity, GridCell, Similarity
+from lab.records.similarity import Dissimilarity, GridCell, Similarity, UntrainedControl
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class Place:
 
     cells, dissimilarities: of the measures in `similarities`; maps: both ways, by every method, at the layers
     that CKA chose on *select*; shared: the picture of landings in one frame, both ways, or why there is none;
-    shares, agreements: of landings L on the traits, each model at its own direction.
+    shares, agreements: of landings L on the traits, each model at its own direction. prepared: the similarities
+    once more, without massive dimensions and in noise units. untrained: beside networks that never trained.
     """
 
     position: Position
@@ -81,6 +82,8 @@ class Place:
     shared: tuple[SharedMap, ...]
     shares: tuple[Share, ...]
     agreements: tuple[LandingAgreement, ...]
+    prepared: tuple[Similarity, ...] = ()
+    untrained: tuple[UntrainedControl, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -156,14 +159,61 @@ class Transfer:
 
 
 @dataclass(frozen=True)
+class TransferDose:
+    """What one dose does to the target: the judge's reading under it minus the reading without a push, on *test*.
+
+    kind: native, carried, random, permuted or wrong, as in `Transfer`, or none (dose and change 0); draws: directions
+    of that kind. dose: in mean residual norms of the site. change, with low and high: 95 % delete-one jackknife
+    over questions for native and carried; for controls the mean over draws and the range in which 95 % of draws
+    lie (NaN for fewer than 5). coherence: share of the replies that is language, mean over replies and draws.
+    n: replies a draw.
+    """
+
+    trait: str
+    source: str
+    target: str
+    kind: str
+    dose: float
+    change: float
+    low: float
+    high: float
+    coherence: float
+    draws: int
+    n: int
+
+
+@dataclass(frozen=True)
+class TransferReply:
+    """What the target said to one *test* question under one push.
+
+    kind: none, native, carried, random, permuted or wrong; of the last three the first direction drawn, whatever
+    it did: draw says which (for wrong, the trait that it is of). trait: "" for none, which is the same for all.
+    dose: 0 for none, else the lower or upper dose of the `Transfer`. sample: which of several replies to the question.
+    """
+
+    trait: str
+    source: str
+    target: str
+    kind: str
+    draw: str
+    dose: float
+    question: str
+    asked: str
+    sample: int
+    text: str
+
+
+@dataclass(frozen=True)
 class TransferBook:
-    """Everything one `lab transfer` run says: both ways, every trait."""
+    """Everything one `lab transfer` run says: both ways, every trait; doses one by one, and some of the replies."""
 
     run: str
     models: tuple[ModelIdentity, ...]
     labels: tuple[str, ...]
     transfers: tuple[Transfer, ...]
     settings: Mapping[str, object]
+    doses: tuple[TransferDose, ...] = ()
+    replies: tuple[TransferReply, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

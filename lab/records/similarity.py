@@ -1,6 +1,9 @@
 """What a comparison of two models' scaffold geometry says: one value, its layer grid, its two matrices."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from jaxtyping import Float
+from numpy import ndarray
 
 NO_LAYER = -1
 """The layer of a comparison that abstained before a layer was chosen."""
@@ -87,9 +90,80 @@ class Dissimilarity:
 
 
 @dataclass(frozen=True)
+class UntrainedControl:
+    """A value of two models beside what untrained networks reach on the same texts.
+
+    what: a measure, or the method of a map from `source` to `target` ("" for a measure, which has no direction).
+    value: of the two models, on the first wording of every scaffold; of a map: fitted on extract alone.
+    words, words_high: median and largest value of the pairs in which both are untrained twins: what prompts,
+    replies, tokenizers and architectures give by themselves. p: share of all (twins + 1)^2 pairs of one side's
+    networks with the other's that do as well as the two models; exact for models that are untrained themselves,
+    since then all networks of a side are interchangeable. NaN where `why` says why.
+    """
+
+    what: str
+    source: str
+    target: str
+    twins: int
+    scaffolds: int
+    questions: int
+    split: str
+    why: str = ""
+    value: float = float("nan")
+    words: float = float("nan")
+    words_high: float = float("nan")
+    p: float = float("nan")
+
+
+@dataclass(frozen=True)
+class ChosenGrams:
+    """Inner products of question-centred states of both models, at the layers that a measure chose."""
+
+    measure: str
+    questions: tuple[str, ...]
+    a: Float[ndarray, "scaffold question scaffold question"] = field(repr=False)
+    b: Float[ndarray, "scaffold question scaffold question"] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One agreement beside another of the same design, such as that of two seeds: is it less?
+
+    difference = value - reference; low, high: 95 % bootstrap over questions, the same draws for both, scaffolds
+    fixed. outside: the whole interval is below 0: these models differ by more than the reference pair does. NaN
+    where `why` says why.
+    """
+
+    position: str
+    measure: str
+    questions: int
+    why: str = ""
+    value: float = float("nan")
+    reference: float = float("nan")
+    difference: float = float("nan")
+    low: float = float("nan")
+    high: float = float("nan")
+
+    @property
+    def outside(self) -> bool:
+        """Whether the difference from the reference is measurable and negative."""
+        return self.high < 0
+
+    @property
+    def verdict(self) -> str:
+        """The same in words."""
+        if self.why or self.low != self.low:
+            return "cannot tell"
+        if self.outside:
+            return "less alike than the reference pair"
+        return "more alike than the reference pair" if self.low > 0 else "as alike as the reference pair"
+
+
+@dataclass(frozen=True)
 class SimilarityReport:
     """All that `lab.geometry.similarity.compare` finds: a value per measure, their grids, the matrices."""
 
     similarities: tuple[Similarity, ...]
     cells: tuple[GridCell, ...]
     dissimilarities: tuple[Dissimilarity, ...]
+    grams: tuple[ChosenGrams, ...] = field(default=(), repr=False)

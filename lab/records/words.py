@@ -1,5 +1,6 @@
 """One text in two models with different tokenizers: how it is cut, how surprising it is, what is attended to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from jaxtyping import Float, Int
@@ -139,11 +140,13 @@ class WordAttention:
 class WordsBook:
     """Everything about one text in two models, and about the texts that heads were matched and tested on.
 
-    labels: of A and B, and of the control if there is one. place: where the texts stood (system, user, reply).
+    run: its name in the store. labels: of A and B, and of the control if there is one. place: where the texts
+    stood (system, user, reply).
     attention: A's, then B's. grid [head_a, head_b]: divergences of all pairs of heads on the test texts, heads
     counted through the layers.
     """
 
+    run: str
     models: tuple[ModelIdentity, ...]
     labels: tuple[str, ...]
     place: str
@@ -154,6 +157,7 @@ class WordsBook:
     matches: tuple[HeadMatch, ...]
     attention: tuple[WordAttention, WordAttention]
     grid: Float[ndarray, "head_a head_b"] = field(repr=False)
+    settings: Mapping[str, object]
 
     @property
     def pair(self) -> tuple[str, str]:

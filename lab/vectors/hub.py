@@ -51,7 +51,7 @@ def upload(vector: PersonaVector, repo_id: str, filename: str = "", private: boo
     (`hf auth login`). Raises LabError as `shareable`, when no repository is named, when HF_HUB_OFFLINE is
     set, and when the hub refuses.
     """
-    _check_repository(repo_id)
+    check_repository(repo_id)
     public = shareable(vector)
     filename = filename or f"{public.trait}.safetensors"
     if not filename.endswith(".safetensors"):
@@ -78,7 +78,7 @@ def download(
     With HF_HUB_OFFLINE set only the cache is looked at. Raises LabError as `load`, when no repository
     is named, and when the hub does not give the file.
     """
-    _check_repository(repo_id)
+    check_repository(repo_id)
     if Path(filename).suffix not in SUFFIX.values():
         raise LabError(f"expected a vector file ({SUFFIXES}), got {filename!r}; name one")
     import huggingface_hub
@@ -90,7 +90,8 @@ def download(
     return load(path, layers)
 
 
-def _check_repository(repo_id: str) -> None:
+def check_repository(repo_id: str) -> None:
+    """LabError unless a repository is named as owner/name."""
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo_id):
         raise LabError(f"expected a repository named owner/name, got {repo_id!r}; name yours")
 

@@ -105,7 +105,7 @@ def check_fits(vector: PersonaVector, identity: ModelIdentity, force: bool = Fal
     raise LabError(
         f"expected a vector made on {identity.name} (fingerprint {identity.fingerprint[:16]}), got "
         f"{vector.trait} made on {maker} (fingerprint {theirs}); extract it again with this model, or force "
-        "it if you know that the weights are the same"
+        "it (--force) if you know that the weights are the same"
     )
 
 

@@ -1,15 +1,5 @@
 """The compare page in a real browser: what is painted is what is stored."""
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from pathlib import Path
-
 import pytest
 from fake_comparison import LABELS, SCAFFOLDS, fake_comparison
 from fake_persona_map import MODELS, ROLES, fake_persona_map
@@ -18,9 +8,6 @@ from lab.figures import lookup
 from lab.store import Store
 
 pytestmark = pytest.mark.browser
-ROOT = Path(__file__).resolve().parents[2]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-CHROMIUM = os.environ.get("BROWSER_PATH") or shutil.which("chromium") or "/usr/bin/chromium"
 READ = """key => {
   const div = document.querySelector(`.st-key-${key} .js-plotly-plot`);
   return div.data.map(t => ({role: t.meta.role, model: t.meta.model, x: Array.from(t.x || []),
@@ -29,60 +16,20 @@ READ = """key => {
 
 
 @pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
-    if not Path(CHROMIUM).is_file():
-        pytest.skip(f"no chromium at {CHROMIUM}: apt install chromium, or set BROWSER_PATH")
-    with sync_api.sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(serve, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     comparison = fake_comparison(11, run="shown")
     Store(runs).save_comparison(comparison, "a vs b")
     Store(runs).save_persona_map(fake_persona_map(), lambda folder: None)
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "dashboards/app.py", f"--server.port={port}"]
-    process = subprocess.Popen([*command, "--", "--runs", str(runs)], cwd=ROOT, stdout=subprocess.DEVNULL)
-    try:
-        _wait(f"http://127.0.0.1:{port}/_stcore/health")
-        yield f"http://127.0.0.1:{port}", comparison
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
+    with serve("dashboards/app.py", runs) as url:
+        yield url, comparison
 
 
-def _wait(url, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
-    raise TimeoutError(f"streamlit did not answer at {url} within {seconds} s")
-
-
-def open_page(browser, url, outside):
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    page.on(
-        "request",
-        lambda r: None if r.url.startswith((url, "data:", "blob:", "ws://127")) else outside.append(r.url),
-    )
-    return page
-
-
-def test_a_link_to_another_page_works_as_the_first_visit(browser, server):
+def test_a_link_to_another_page_works_as_the_first_visit(open_page, server):
     """Streamlit runs a file of a folder named `pages` by itself when its address comes first."""
     url, _ = server
     outside = []
-    page = open_page(browser, url, outside)
+    page = open_page(url, outside)
     page.goto(f"{url}/personas")
     page.get_by_role("heading", name="Persona map").wait_for(timeout=60_000)
     page.locator(".st-key-persona_map .js-plotly-plot").wait_for(timeout=60_000)
@@ -97,10 +44,10 @@ def test_a_link_to_another_page_works_as_the_first_visit(browser, server):
     page.close()
 
 
-def test_a_link_paints_the_stored_numbers_and_asks_nobody_else(browser, server):
+def test_a_link_paints_the_stored_numbers_and_asks_nobody_else(open_page, server):
     url, comparison = server
     outside: list[str] = []
-    page = open_page(browser, url, outside)
+    page = open_page(url, outside)
     page.goto(f"{url}/?run=shown&trait=warmth&scaffold=old-friend")
     page.wait_for_selector(".st-key-depth .js-plotly-plot .main-svg", timeout=60_000)
     drawn = page.evaluate(READ, "forest")
@@ -117,9 +64,9 @@ def test_a_link_paints_the_stored_numbers_and_asks_nobody_else(browser, server):
     page.close()
 
 
-def test_the_url_names_the_run_from_the_start(browser, server):
+def test_the_url_names_the_run_from_the_start(open_page, server):
     url, _ = server
-    page = open_page(browser, url, [])
+    page = open_page(url, [])
     page.goto(url)
     page.wait_for_selector(".st-key-depth .js-plotly-plot .main-svg", timeout=60_000)
     page.wait_for_timeout(500)
@@ -128,9 +75,9 @@ def test_the_url_names_the_run_from_the_start(browser, server):
     page.close()
 
 
-def test_a_click_on_a_mark_chooses_its_scaffold(browser, server):
+def test_a_click_on_a_mark_chooses_its_scaffold(open_page, server):
     url, _ = server
-    page = open_page(browser, url, [])
+    page = open_page(url, [])
     page.goto(f"{url}/?run=shown&trait=warmth&scaffold=old-friend")
     page.wait_for_selector(".st-key-depth .js-plotly-plot .main-svg", timeout=60_000)
     page.wait_for_timeout(500)
