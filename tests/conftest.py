@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ("browser_fixtures",)
+"""Not a conftest.py of tests/browser: tests import from this file as `conftest`, and there can be one of that name."""
+
 FAMILIES = ("llama", "qwen2", "qwen3", "gemma2", "gpt_neox", "gpt2", "mixtral")
 PIECES = {"gpt_neox": 280, "gpt2": 270}
 """Tokens of a family whose tokenizer differs from the others' 300."""
