@@ -17,8 +17,9 @@ from lab.pipelines import watcher as job
 from lab.pipelines.compare import resolve_model
 from lab.pipelines.following import follow, so_far
 from lab.pipelines.ordinary import ordinary_turns
+from lab.pipelines.turns import fitting
 from lab.pipelines.watch import WatchConfig, own_conversations, read_turns, slope_series
-from lab.pipelines.watcher import learn_watcher
+from lab.pipelines.watcher import Seen, learn_watcher
 from lab.prompts.chat import render
 from lab.reading import read
 from lab.records import Direction, LabError, Message, Site
@@ -141,7 +142,7 @@ def test_a_conversation_that_goes_on_is_read_on_and_comes_out_the_same(watcher, 
         np.testing.assert_allclose(x.course.up, y.course.up, rtol=1e-3, atol=1e-3)
     assert [r.text for r in b.replies] == [m.content for m in long if m.role == "assistant"]
     assert "have 3 turns at most and this one 4" in b.caution
-    assert watcher.report(watcher.read(long[:5])).caution == ""
+    assert watcher.report(Seen(long[:5], seen.turns.first(2))).caution == ""
     changed = (*long[:4], Message("assistant", "Something else."), *long[5:])
     assert seen.known(changed) == 1
     again = watcher.report(watcher.read(changed, seen))
@@ -154,6 +155,10 @@ def test_a_conversation_that_goes_on_is_read_on_and_comes_out_the_same(watcher, 
 def test_the_oldest_turns_go_where_the_context_ends_and_the_system_prompt_stays(little):
     model, d, _ = little
     long = (*TALK, *(m for _ in range(30) for m in TALK[1:]))
+    reply = len(model.tokenizer(TALK[2].content, add_special_tokens=False)["input_ids"])
+    room = [len(fitting(model, long[: 4 * k + 2], reply).ids) + reply for k in range(31)]
+    turn = len(render(model.tokenizer, TALK[:2]).ids) + reply  # what was left out would not have fitted
+    assert max(room) <= model.context < min(room[10:]) + 2 * turn
     (turns,) = read_turns(model, [long], d)
     assert len(turns.replies) == 62
     assert np.isfinite(turns.projections["warmth"]).all()
@@ -285,8 +290,8 @@ def command(checkpoint, tmp_path_factory):
 
 
 def test_the_command_tells_every_turn_and_token(tmp_path, command):
-    path = tmp_path / "talk.json"
-    path.write_text(json.dumps(document(*TALK)), encoding="utf-8")
+    path = tmp_path / "talk.jsonl"
+    path.write_text("\n".join(json.dumps(x) for x in document(*TALK)), encoding="utf-8")
     rest = ["--json", "--tokens"]
     done = subprocess.run([*command, str(path), *rest], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -82,7 +82,7 @@ def watch(
     if not file.is_file():
         raise LabError(f"{file}: expected a conversation file, found none; check the path")
     config = WatchConfig(
-        model, () if follow else read_conversation(file), known, traits, promised=promised, dtype=dtype, seed=seed,
+        model, () if follow else _conversation(file), known, traits, promised=promised, dtype=dtype, seed=seed,
         max_new_tokens=max_new_tokens, vectors=parse_vectors(vector or (), layer, force),
         together=together,
     )  # fmt: skip
@@ -100,6 +100,19 @@ def watch(
     ]
     table(_title(found), ["turn", *(w.trait for w in found.traits), "reply"], rows)
     print(_ordinary(found))
+
+
+def _conversation(file: Path) -> "tuple[Message, ...]":
+    """A whole conversation: a document, or (`.jsonl`) one message per line."""
+    from lab.pipelines.following import look
+    from lab.prompts.personas import read_conversation
+
+    if file.suffix != ".jsonl":
+        return read_conversation(file)
+    found = look(file)
+    if found is None:
+        raise LabError(f"{file}: expected a message per line and at least one of the assistant's, found none")
+    return found
 
 
 def _title(found: "Watch") -> str:

@@ -28,6 +28,8 @@ def table(rows: Sequence[Row]) -> pd.DataFrame:
 
 def _cell(row: Row, name: str) -> str:
     value = row[name]
+    if name == "first" and value == row["judge"]:
+        return ""
     if not isinstance(value, float):
         return str(value)
     if not isfinite(value):

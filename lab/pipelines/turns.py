@@ -1,5 +1,6 @@
 """The assistant's turns of conversations, each read on directions."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -131,14 +132,19 @@ def fitting(model: "LoadedModel", talk: Conversation, room: int) -> Rendered:
 
     head = [m for m in talk[:1] if m.role == "system"]
     rest = list(talk[len(head) :])
-    while True:
-        rendered = render(model.tokenizer, [*head, *rest])
-        if len(rendered.ids) + room <= model.context:
-            return rendered
-        later = next((i for i, m in enumerate(rest) if i and m.role == "user"), None)
-        if later is None:
-            raise LabError(
-                f"expected turns that fit the model's context of {model.context} tokens with their system "
-                f"prompt, got one of {len(rendered.ids) + room}; shorten the prompt or take another model"
-            )
-        rest = rest[later:]
+    starts = [0, *(i for i, m in enumerate(rest) if i and m.role == "user")]
+
+    def begun(k: int) -> Rendered:
+        return render(model.tokenizer, [*head, *rest[starts[k] :]])
+
+    whole = begun(0)
+    if len(whole.ids) + room <= model.context:
+        return whole
+    least = begun(len(starts) - 1)
+    if len(least.ids) + room > model.context:
+        raise LabError(
+            f"expected turns that fit the model's context of {model.context} tokens with their system "
+            f"prompt, got one of {len(least.ids) + room}; shorten the prompt or take another model"
+        )
+    k = bisect_left(range(1, len(starts)), True, key=lambda k: len(begun(k).ids) + room <= model.context)
+    return begun(k + 1)
