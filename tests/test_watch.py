@@ -333,6 +333,6 @@ def test_the_command_follows_a_file_until_ctrl_c(tmp_path, command):
         assert [t["alarm"] for t in second["traits"]] == [False, False]
     finally:
         run.send_signal(signal.SIGINT)
-        _, errors = run.communicate(timeout=30)
+        _, errors = run.communicate(timeout=90)
     assert run.returncode == 0, errors
     assert "Traceback" not in errors

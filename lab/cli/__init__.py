@@ -10,7 +10,7 @@ from lab.cli.common import app
 from lab.errors import LabError
 
 from lab.cli import house, vectors, sharing, comparing, geometry, calibrating, atlas  # noqa: F401  isort: skip
-from lab.cli import steering, judging, watching, world, words  # noqa: F401  isort: skip
+from lab.cli import steering, judging, watching, world, words, features, feature_cards, feature_jobs  # noqa: F401  isort: skip
 
 
 def main() -> None:

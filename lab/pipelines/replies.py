@@ -7,7 +7,7 @@ the rounding, so only the same batches give the same bits again.
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Protocol, get_args
+from typing import TYPE_CHECKING, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +75,7 @@ def scaffold_jobs(traits: TraitSet, scaffold: ScaffoldFile, split: Split = "test
 # ------------------------------------------------------------------ generation with cache
 
 
+@runtime_checkable
 class Sampling(Protocol):
     """How replies are drawn; a job's own settings hold these too."""
 
