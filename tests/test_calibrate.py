@@ -137,6 +137,9 @@ def test_ctrl_c_ends_it_without_a_traceback():
         [*LAB, "calibrate", "--runs", "100000", "--measures", "debiased CKA"],
         stdout=subprocess.PIPE,
         stderr=end,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # shells ignore it in background jobs
     )
     os.close(end)
     deadline, shown = time.monotonic() + 120, b""

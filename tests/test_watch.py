@@ -320,8 +320,9 @@ def test_the_command_follows_a_file_until_ctrl_c(tmp_path, command):
     lines = [json.dumps(x) + "\n" for x in document(*TALK)]
     path.write_text("".join(lines[:3]) + lines[3][:7], encoding="utf-8")
     run = subprocess.Popen(
-        [*command, str(path), "--follow", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [*command, str(path), "--follow", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in background jobs
+    )  # fmt: skip
     try:
         assert run.stdout is not None
         head, first = (json.loads(run.stdout.readline()) for _ in range(2))
