@@ -16,10 +16,12 @@ st.navigation(
         st.Page("views/geometry.py", title="Geometry"),
         st.Page("views/transfer.py", title="Transfer"),
         st.Page("views/traits.py", title="Traits"),
+        st.Page("views/features.py", title="Features"),
         st.Page("views/personas.py", title="Persona map"),
         st.Page("views/steer.py", title="Steer"),
         st.Page("views/drift.py", title="Drift"),
         st.Page("views/words.py", title="Words"),
         st.Page("views/atlas.py", title="Atlas"),
+        st.Page("views/claims.py", title="Claims"),
     ]
 ).run()

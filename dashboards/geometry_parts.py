@@ -160,7 +160,7 @@ def below(comparison: Comparison, trait: str, position: Position) -> None:
         related.offer_geometry(comparison)
         return
     try:
-        book = loaders.geometry(info)
+        book = loaders.book(info, GeometryBook)
         place = book.at(position)
     except LabError as error:
         st.error(panels.plain(error))

@@ -3,28 +3,34 @@
 import argparse
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import streamlit as st
 
 from dashboards.jobs import Runner
-from lab.records import Comparison, PersonaMap, Steering, TraitBook
+from lab.records import Comparison, LabError, PersonaMap, Steering, TraitBook
+from lab.records.atlas import AtlasBook
+from lab.records.decomposition import DecompositionBook, ReadoutBook
+from lab.records.feature_cards import FeatureBook
 from lab.records.geometry import GeometryBook, TransferBook
+from lab.records.words import WordsBook
 from lab.store import RunInfo, Store
 
 if TYPE_CHECKING:
     from dashboards.jobs import Job, Progress
-    from lab.pipelines.geometry import GeometryConfig
+    from lab.pipelines.feature_runs import Hit
     from lab.pipelines.live import Speaker
     from lab.pipelines.watch import WatchConfig, Watcher
-    from lab.pipelines.words import WordsConfig
     from lab.records import Scaffold, ScaffoldFile
-    from lab.records.atlas import AtlasBook
+    from lab.records.claims import Finding
+    from lab.records.features import SaeOrigin
     from lab.records.similarity import Beside
     from lab.records.trajectories import PathPoint
-    from lab.records.words import WordsBook
 
+Book = TypeVar("Book")
 ROOT = Path(__file__).resolve().parents[1]
 KEPT_MODELS = 3
 """Loaded models that the server keeps for talking; the one made ready first goes first."""
@@ -57,46 +63,30 @@ def manifest(info: RunInfo) -> dict[str, Any]:
     return _manifest(str(runs_folder()), info.id, info.kind, info.created)
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _persona_map(folder: str, run: str, created: str) -> PersonaMap:
-    return Store(Path(folder)).load_persona_map(run)
+READERS: dict[type, str] = {
+    Comparison: "lab.store:Store.load_comparison",
+    PersonaMap: "lab.store:Store.load_persona_map",
+    TraitBook: "lab.store:Store.load_traits",
+    Steering: "lab.store:Store.load_steering",
+    GeometryBook: "lab.pipelines.geometry_runs:load_geometry",
+    TransferBook: "lab.pipelines.transfer:load_transfer",
+    AtlasBook: "lab.pipelines.atlas:load_atlas",
+    WordsBook: "lab.pipelines.words:load_words",
+    FeatureBook: "lab.pipelines.feature_runs:load_features",
+    DecompositionBook: "lab.pipelines.decomposition_runs:load_decomposition",
+    ReadoutBook: "lab.pipelines.readout_runs:load_readout",
+}
+"""What loads each kind of record: module and function of (store, run), imported when the first of its kind is read."""
 
 
-def persona_map(info: RunInfo) -> PersonaMap:
-    """A finished run of `lab axis`; frozen, so that sessions may share it."""
-    return _persona_map(str(runs_folder()), info.id, info.created)
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _book(reader: str, folder: str, run: str, created: str) -> Any:
+    return resolve_name(reader)(Store(Path(folder)), run)
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _traits(folder: str, run: str, created: str) -> TraitBook:
-    return Store(Path(folder)).load_traits(run)
-
-
-def traits(info: RunInfo) -> TraitBook:
-    """A finished run of `lab extract`; frozen, so that sessions may share it."""
-    return _traits(str(runs_folder()), info.id, info.created)
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _steering(folder: str, run: str, created: str) -> Steering:
-    return Store(Path(folder)).load_steering(run)
-
-
-def steering(info: RunInfo) -> Steering:
-    """A finished run of `lab steer`; frozen, so that sessions may share it."""
-    return _steering(str(runs_folder()), info.id, info.created)
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _geometry(folder: str, run: str, created: str) -> GeometryBook:
-    from lab.pipelines.geometry_runs import load_geometry
-
-    return load_geometry(Store(Path(folder)), run)
-
-
-def geometry(info: RunInfo) -> GeometryBook:
-    """A finished run of `lab geometry`; frozen, so that sessions may share it."""
-    return _geometry(str(runs_folder()), info.id, info.created)
+def book(info: RunInfo, kind: type[Book]) -> Book:
+    """What a finished run says; frozen, so that sessions may share it. LabError when it is damaged."""
+    return _book(READERS[kind], str(runs_folder()), info.id, info.created)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -124,49 +114,70 @@ def beside(run: str, reference: RunInfo) -> "tuple[Beside, ...]":
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _transfer(folder: str, run: str, created: str) -> TransferBook:
-    from lab.pipelines.transfer import load_transfer
+def _feature_names(folder: str, run: str, created: str) -> "dict[str, dict[int, str]]":
+    from lab.figures.feature_words import names
 
-    return load_transfer(Store(Path(folder)), run)
-
-
-def transfer(info: RunInfo) -> TransferBook:
-    """A finished run of `lab transfer`; frozen, so that sessions may share it."""
-    return _transfer(str(runs_folder()), info.id, info.created)
+    found = _book(READERS[FeatureBook], folder, run, created)
+    return {sae: names(found, sae) for sae in found.saes}
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _atlas(folder: str, run: str, created: str) -> "AtlasBook":
-    from lab.pipelines.atlas import load_atlas
-
-    return load_atlas(Store(Path(folder)), run)
+def feature_names(info: RunInfo) -> "dict[str, dict[int, str]]":
+    """Words for the features of every dictionary of a finished run of `lab sae features`."""
+    return _feature_names(str(runs_folder()), info.id, info.created)
 
 
-def atlas(info: RunInfo) -> "AtlasBook":
-    """A finished run of `lab atlas`; frozen, so that sessions may share it."""
-    return _atlas(str(runs_folder()), info.id, info.created)
+@st.cache_data(max_entries=32, show_spinner=False)
+def _hits(folder: str, run: str, created: str, word: str) -> "tuple[Hit, ...]":
+    from lab.pipelines.feature_runs import search
+
+    return search(_book(READERS[FeatureBook], folder, run, created), word, 1000)
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _words(folder: str, run: str, created: str) -> "WordsBook":
-    from lab.pipelines.words import load_words
-
-    return load_words(Store(Path(folder)), run)
+def hits(info: RunInfo, word: str) -> "tuple[Hit, ...]":
+    """Where a word turns up in such a run. LabError for no word."""
+    return _hits(str(runs_folder()), info.id, info.created, word)
 
 
-def words(info: RunInfo) -> "WordsBook":
-    """A finished run of `lab words`; frozen, so that sessions may share it."""
-    return _words(str(runs_folder()), info.id, info.created)
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _findings(folder: str, seen: tuple[tuple[str, str], ...]) -> "tuple[Finding, ...]":
+    from lab.pipelines.claims import SHIPPED, findings
+
+    return findings([s for s in (Store(Path(folder)), Store(SHIPPED)) if s.root.is_dir()])
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _comparison(folder: str, run: str, created: str) -> Comparison:
-    return Store(Path(folder)).load_comparison(run)
+def findings() -> "tuple[Finding, ...]":
+    """Tested claims, those that come with the lab too; the newest of every claim and set of models."""
+    seen = tuple((x.id, x.created) for x in saved_runs("claims"))
+    return _findings(str(runs_folder()), seen)
 
 
-def comparison(info: RunInfo) -> Comparison:
-    """A finished comparison; frozen, so that sessions may share it."""
-    return _comparison(str(runs_folder()), info.id, info.created)
+@st.cache_resource(show_spinner=False)
+def claims() -> dict[int, str]:
+    """Every claim that has an experiment: number to title."""
+    from lab.pipelines.claims import claims as listed
+
+    return {c.number: c.title for c in listed()}
+
+
+def test_claim(number: int, models: tuple[str, ...], quick: bool) -> "Job":
+    """Test a claim on two models in the background."""
+    from lab.pipelines.claims import ClaimJob
+
+    return in_background(
+        "lab.pipelines.claims:put_to_test", ClaimJob(number, models, quick), f"claim {number}"
+    )
+
+
+def dictionaries() -> "dict[str, SaeOrigin]":
+    """The sparse dictionaries that are here, with what their files say; not cached, so that new ones show up."""
+    from lab.features.shelf import origin_of, shelf
+    from lab.pipelines.sae import roots
+
+    found = {}
+    for name, path in shelf(roots(store())).items():
+        with suppress(LabError):  # lab sae list tells of it
+            found[name] = origin_of(path)
+    return found
 
 
 @st.cache_data(show_spinner=False)
@@ -264,6 +275,12 @@ def prepare(models: list[str], trait_set: str = "auto") -> None:
     runner().start(work)
 
 
+def in_background(job: str, config: object, about: str = "") -> "Job":
+    """Start a job by module and function of (config, store, progress), which is imported when it runs."""
+    found = store()
+    return runner().start(lambda report: resolve_name(job)(config, found, report), about)
+
+
 def learn_ordinary(speakers: "list[Speaker]", system: str) -> "Job":
     """Learn in the background what is ordinary for models under a system prompt."""
     folder = str(runs_folder())
@@ -308,45 +325,9 @@ def learn(config: "WatchConfig") -> "Job":
     return runner().start(work)
 
 
-def follow(config: "WatchConfig") -> None:
-    """Follow a conversation in the background."""
-    folder = str(runs_folder())
-
-    def work(report: "Progress") -> object:
-        from lab.pipelines.watch import watch
-
-        return watch(config, Store(Path(folder)), report)
-
-    runner().start(work)
-
-
 @st.cache_data(show_spinner=False)
 def words_text() -> str:
     """The text that the page Words begins with."""
     from lab.pipelines.words import shipped_texts
 
     return shipped_texts()[0]
-
-
-def read_words(config: "WordsConfig") -> None:
-    """Read a text in two models in the background."""
-    folder = str(runs_folder())
-
-    def work(report: "Progress") -> object:
-        from lab.pipelines.words import words
-
-        return words(config, Store(Path(folder)), report)
-
-    runner().start(work)
-
-
-def make_geometry(config: "GeometryConfig", about: str) -> None:
-    """Compare two models' geometry in the background."""
-    folder = str(runs_folder())
-
-    def work(report: "Progress") -> object:
-        from lab.pipelines.geometry import geometry
-
-        return geometry(config, Store(Path(folder)), report)
-
-    runner().start(work, about)

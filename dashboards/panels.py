@@ -20,12 +20,17 @@ from lab.figures.export import export, page
 from lab.figures.report import write_report
 from lab.records import Comparison, PersonaMap, ReplyRow, Steering, TraitBook
 from lab.records.atlas import AtlasBook
+from lab.records.claims import Finding
+from lab.records.decomposition import DecompositionBook, ReadoutBook
+from lab.records.feature_cards import FeatureBook
 from lab.records.geometry import GeometryBook, TransferBook
 from lab.records.words import WordsBook
 from lab.store import RunInfo
 
 POSITIONS = {"reply_mean": "whole reply", "spawn": "spawn point"}
 Option = TypeVar("Option", bound=str)
+OneModel = Steering | TraitBook | DecompositionBook
+SeveralModels = PersonaMap | GeometryBook | TransferBook | AtlasBook | WordsBook | FeatureBook | ReadoutBook
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!<>|~$:])")
 
 
@@ -80,13 +85,20 @@ def draw_with_clicks(figure: Any, key: str, into: Mapping[str, int]) -> None:
     draw(figure, key, on_select=partial(take, key, into), selection_mode="points")
 
 
+def draw_in_column(figure: Any, key: str, into: Mapping[str, int]) -> None:
+    """The same in a place narrower than a page: the note stands under the figure, where it wraps."""
+    alone, note = theme.apart(figure)
+    draw_with_clicks(alone, key, into)
+    st.caption(plain(note))
+
+
 def take(chart: str, into: Mapping[str, int]) -> None:
     """The mark of the chart that was clicked chooses for everything else on the page; none, nothing."""
     points = st.session_state[chart]["selection"]["points"]
     found = points[0].get("customdata") if points else None
     for key, place in into.items():
         if found and place < len(found):
-            st.session_state[key] = found[place]
+            st.session_state[key] = str(found[place])
 
 
 def replies(comparison: Comparison, scaffold: str, trait: str) -> None:
@@ -133,15 +145,25 @@ def take_away(
 
 
 def give(
-    found: PersonaMap | Steering | TraitBook | GeometryBook | TransferBook | AtlasBook | WordsBook, stem: str,
+    found: OneModel | SeveralModels, stem: str,
     make: Callable[[], Any], table: Callable[[], pd.DataFrame], **about: str,
 ) -> None:  # fmt: skip
     """The same for a figure of another kind of run."""
-    models = (found.model,) if isinstance(found, Steering | TraitBook) else found.models
+    models = (found.model,) if isinstance(found, OneModel) else found.models
     origin = {"run": found.run, "figure": stem, **about, "models": [asdict(m) for m in models]}
     st.download_button(
         "Figure, table and manifest (zip)", lambda: figure_zip(stem, make(), table(), origin),
         f"{stem}.zip", "application/zip", on_click="ignore", key=f"{stem}.zip",
+    )  # fmt: skip
+
+
+def give_claim(found: Finding, make: Callable[[], Any], table: Callable[[], pd.DataFrame]) -> None:
+    """The same for a tested claim."""
+    origin = {"run": found.run, "claim": found.claim, "models": [asdict(m) for m in found.models],
+              "settings": dict(found.settings)}  # fmt: skip
+    st.download_button(
+        "Figure, table and manifest (zip)", lambda: figure_zip(found.run, make(), table(), origin),
+        f"{found.run}.zip", "application/zip", on_click="ignore", key=f"{found.run}.zip",
     )  # fmt: skip
 
 

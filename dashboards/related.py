@@ -1,7 +1,8 @@
 """Runs that belong together: a comparison and the geometry of its models, and how to make the one that lacks."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ def comparison_of(book: GeometryBook) -> Comparison | None:
         if _design(_models(data), data["trait_set"], traits, data["settings"]) == wanted and names >= set(
             settings["scaffolds"]
         ):
-            return loaders.comparison(info)
+            return loaders.book(info, Comparison)
     return None
 
 
@@ -173,14 +174,22 @@ def offer_geometry(comparison: Comparison) -> None:
             "their place."
         )
     traits = trait_names(comparison.trait_set, lookup.traits(comparison))
-    about = f"geometry of {comparison.run}"
-    job = loaders.runner().job
-    busy = job is not None and job.running
-    if traits is not None and st.button("Make it now", disabled=busy, key="make_geometry"):
-        loaders.make_geometry(_config(comparison, traits), about)
-        st.rerun()
+    config = None if traits is None else partial(_config, comparison, traits)
+    make_now("lab.pipelines.geometry:geometry", config, f"geometry of {comparison.run}", "make_geometry")
     st.caption("Replies that the comparison made are taken from the cache; the others take minutes.")
-    if job is not None and job.about == about:
+
+
+def make_now(job: str, config: Callable[[], object] | None, about: str, key: str) -> None:
+    """A button that runs a job (module:function) in the background, and its progress; None: no button.
+
+    about: told apart from the jobs of other places by this.
+    """
+    now = loaders.runner().job
+    busy = now is not None and now.running
+    if config is not None and st.button("Make it now", disabled=busy, key=key):
+        loaders.in_background(job, config(), about)
+        st.rerun()
+    if now is not None and now.about == about:
         start.progress(lambda done: None)
 
 

@@ -123,14 +123,13 @@ def start(
     models: list[str], scaffolds: list[ScaffoldFile], trait_set: str, seed: int, tokens: int, dtype: str
 ) -> None:
     """Hand the comparison to the runner."""
-    from lab.pipelines.compare import CompareConfig, compare
+    from lab.pipelines.compare import CompareConfig
 
     config = CompareConfig(
         models=tuple(models), scaffolds=tuple(scaffolds), trait_set=trait_set, dtype=dtype, seed=seed,
         max_new_tokens=tokens,
     )  # fmt: skip
-    store = loaders.store()
-    loaders.runner().start(lambda report: compare(config, store, report))
+    loaders.in_background("lab.pipelines.compare:compare", config)
 
 
 def progress(finished: Callable[[Any], None]) -> None:

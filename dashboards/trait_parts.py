@@ -4,13 +4,13 @@ import streamlit as st
 
 from dashboards import loaders, panels
 from lab.figures import judges, steering
-from lab.records import LabError, TraitBook
+from lab.records import LabError, Steering, TraitBook
 
 
 def doses(book: TraitBook, trait: str) -> None:
     """Dose and response, if this very model was steered here."""
     runs = loaders.saved_runs("steer")
-    books = (loaders.steering(run) for run in runs)
+    books = (loaders.book(run, Steering) for run in runs)
     same = [b for b in books if b.model.fingerprint == book.model.fingerprint and trait in steering.traits(b)]
     st.subheader("Dose and response")
     if same:

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from lab.estimators import unit
 from lab.records import LabError, LoadingAgreement
-from lab.stats import MIN_CLUSTERS, cluster_weights, correlation, interval
+from lab.stats import MIN_CLUSTERS, cluster_weights, correlation, interval, upper_p
 
 Roles = Float[ndarray, "role question d_model"]
 Others = Float[ndarray, "who question d_model"]
@@ -239,6 +239,6 @@ def loading_agreement(
     null = np.array([_r(x, y[rng.permutation(len(y))]) for _ in range(draws)])
     r = _r(x, y)
     return LoadingAgreement(
-        r, float(low), float(high), float((1 + (null >= r).sum()) / (1 + draws)),
+        r, float(low), float(high), upper_p(r, null),
         float(np.quantile(null, 0.975)), float(np.sqrt(reliability(*a, rng) * reliability(*b, rng))), len(x),
     )  # fmt: skip

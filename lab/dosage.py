@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from lab.records import LabError
-from lab.stats import MIN_CLUSTERS, cluster_weights, interval
+from lab.stats import MIN_CLUSTERS, cluster_weights, interval, upper_p
 
 COHERENT = 0.9
 """Least coherence of a dose that is taken."""
@@ -150,8 +150,7 @@ def control_p(effect: float, controls: Sequence[float]) -> tuple[float, float]:
     known = np.abs([c for c in controls if not np.isnan(c)])
     if not len(known) or np.isnan(effect):
         return float("nan"), float("nan")
-    p = (1 + int((known >= abs(effect)).sum())) / (1 + len(known))
-    return float(np.quantile(known, 0.975)), p
+    return float(np.quantile(known, 0.975)), upper_p(abs(effect), known)
 
 
 def binomial_interval(hits: int, n: int) -> tuple[float, float]:

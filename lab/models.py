@@ -5,14 +5,19 @@ wiring is verified at load and its identity is a fingerprint of weights, tokeniz
 and dtype. Weights stay as they are (no folding, no centring).
 """
 
+import copy
 import hashlib
 import json
 import math
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lab.prompts.chat import render, turn_end
 from lab.records import LabError, Message, ModelIdentity, Site
@@ -143,32 +148,74 @@ def wire(checkpoint: Checkpoint) -> LoadedModel:
     return model
 
 
+def matrices(checkpoint: Checkpoint) -> dict[str, NDArray[np.float64]]:
+    """Every weight with two axes or more by name; one that is used twice (a tied embedding) once. Gains are left out."""
+    return {
+        name: weight.detach().double().cpu().numpy()
+        for name, weight in checkpoint.network.named_parameters()
+        if weight.ndim >= 2
+    }
+
+
+def with_matrices(
+    checkpoint: Checkpoint, weights: Mapping[str, NDArray[np.float64]], name: str
+) -> Checkpoint:
+    """A copy of a checkpoint with some of its weights in place of its own, and a fingerprint of its own.
+
+    The checkpoint stays as it is; it must not have been wired. LabError for a weight that it lacks, or of another
+    shape.
+    """
+    import torch
+
+    network = copy.deepcopy(checkpoint.network)
+    own = dict(network.named_parameters())
+    with torch.no_grad():
+        for key, value in weights.items():
+            if key not in own or own[key].shape != value.shape:
+                had = tuple(own[key].shape) if key in own else "no such weight"
+                raise LabError(f"{checkpoint.name}, {key}: expected the shape {had}, got {value.shape}")
+            own[key].copy_(torch.from_numpy(value))
+    fingerprint = fingerprint_of(network, checkpoint.tokenizer, checkpoint.dtype)
+    return replace(checkpoint, network=network, name=name, fingerprint=fingerprint)
+
+
 def untrained(model: LoadedModel, seed: int) -> LoadedModel:
     """The same architecture and tokenizer with weights as they are before training, drawn with `seed`.
 
     What such a twin makes of a text is due to the text, the tokenizer and the architecture alone. LabError where
     the checkpoint's own code cannot make a network from its configuration.
     """
-    import torch
-    from transformers import AutoModelForCausalLM
-
     name = f"{model.identity.name} untrained {seed}"
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        try:
-            network = AutoModelForCausalLM.from_config(
-                model.network.config, dtype=getattr(torch, model.identity.dtype)
-            )
-        except (ValueError, TypeError, NotImplementedError) as error:
-            raise LabError(
-                f"cannot make {model.identity.name} anew with random weights ({error}); leave that control out"
-            ) from error
+    network = _untrained_network(model.network.config, model.identity.dtype, model.identity.name, seed)
     fingerprint = hashlib.sha256(f"{model.identity.fingerprint} untrained {seed}".encode()).hexdigest()
     checkpoint = Checkpoint(
         network.to(model.device).eval(), model.tokenizer, name, model.identity.path, fingerprint,
         model.identity.dtype, model.context, model.stop_ids, model.trait_set,
     )  # fmt: skip
     return wire(checkpoint)
+
+
+def fresh(checkpoint: Checkpoint, seed: int) -> Checkpoint:
+    """A checkpoint as it is before training, weights drawn with `seed`; LabError as for `untrained`."""
+    network = _untrained_network(checkpoint.network.config, checkpoint.dtype, checkpoint.name, seed).eval()
+    fingerprint = hashlib.sha256(f"{checkpoint.fingerprint} untrained {seed}".encode()).hexdigest()
+    return replace(
+        checkpoint, network=network, name=f"{checkpoint.name} untrained {seed}", fingerprint=fingerprint
+    )
+
+
+def _untrained_network(config: Any, dtype: str, name: str, seed: int) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            return AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+        except (ValueError, TypeError, NotImplementedError) as error:
+            raise LabError(
+                f"cannot make {name} anew with random weights ({error}); leave that control out"
+            ) from error
 
 
 def _check_folder(name: str, folder: Path) -> bool:

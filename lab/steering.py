@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -58,7 +58,13 @@ class Floor:
         return h + (self.at - (h @ v)).clamp(min=0)[..., None] * v
 
 
-Edit = Add | Ablate | Cap | Floor
+class Edit(Protocol):
+    """What is done to the residual stream h [.., d_model] at its direction's site; v: the direction, on h's device."""
+
+    @property
+    def direction(self) -> Direction: ...
+
+    def __call__(self, h: "torch.Tensor", v: "torch.Tensor") -> "torch.Tensor": ...
 
 
 @dataclass

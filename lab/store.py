@@ -58,6 +58,7 @@ from lab.records import (
     TraitBook,
     TraitCard,
 )
+from lab.records.claims import TestedModel
 
 FORMAT = 1
 _TABLES: dict[str, type] = {
@@ -172,7 +173,7 @@ class Store:
     # -------------------------------------------------------------- other runs
 
     def save_tables(
-        self, run: str, kind: str, models: Sequence[ModelIdentity], tables: Mapping[str, pd.DataFrame],
+        self, run: str, kind: str, models: Sequence[ModelIdentity | TestedModel], tables: Mapping[str, pd.DataFrame],
         write: Callable[[Path], None] | None = None, more: Mapping[str, object] | None = None,
     ) -> Path:  # fmt: skip
         """A run of tables, of `more` in its manifest, and of the files that `write` puts into its folder."""
@@ -293,7 +294,7 @@ class Store:
         )
 
     def save_records(
-        self, run: str, kind: str, models: Sequence[ModelIdentity],
+        self, run: str, kind: str, models: Sequence[ModelIdentity | TestedModel],
         rows: Mapping[str, Sequence[Mapping[str, Any]]], more: Mapping[str, object],
     ) -> Path:  # fmt: skip
         """A run of `lab KIND` as tables of flat rows; `more` goes into its manifest."""

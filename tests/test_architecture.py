@@ -23,10 +23,13 @@ ALLOWED: dict[str, set[str]] = {
     "landing": BASE | {"stats"},
     "axis": BASE | {"stats", "estimators"},
     "geometry": BASE | {"stats", "geometry"},
+    "claims": BASE | {"stats"},
     "monitoring": BASE | {"stats"},
+    "continuity": BASE | {"stats"},
     "judging": BASE | {"stats"},
     "vectors": BASE | {"vectors"},
     "stats": BASE,
+    "weights": BASE,
     "figures": BASE | {"figures"},
     "activations": BASE | {"models", "prompts", "steering"},
     "reading": BASE | {"activations", "models", "steering"},
@@ -37,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "pipelines": {
         *BASE, "store", "models", "prompts", "directions", "estimators", "recipes", "landing", "stats", "figures",
         "activations", "reading", "steering", "likelihood", "world", "judging", "vectors", "axis", "monitoring",
-        "cards", "dosage", "geometry", "features", "pipelines",
+        "cards", "dosage", "geometry", "features", "continuity", "weights", "claims", "pipelines",
     },
     "cli": BASE | {"pipelines", "store", "figures", "prompts"},
 }  # fmt: skip

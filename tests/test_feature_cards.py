@@ -40,12 +40,13 @@ from lab.geometry.features import (
 )
 from lab.geometry.words import words_of
 from lab.pipelines.feature_labels import Labels, run_texts
+from lab.pipelines.feature_runs import latest, load_features
+from lab.pipelines.feature_runs import search as look
 from lab.pipelines.feature_sides import label_rows
-from lab.pipelines.features import FeaturesConfig, features, latest, load_features, peak_word
-from lab.pipelines.features import search as look
+from lab.pipelines.features import FeaturesConfig, features
 from lab.prompts.chat import render
 from lab.records import LabError, Message, PoleReply, Site, TraitBook, TraitCard
-from lab.records.feature_cards import TABLES, Activity, FeatureExample
+from lab.records.feature_cards import TABLES, Activity, FeatureExample, peak_word
 from lab.stats import auroc, cluster_weights
 
 NAN = float("nan")
@@ -550,6 +551,12 @@ def test_cards_of_two_models_side_by_side(shelf):
     for name in TABLES:
         assert repr(getattr(saved, name)) == repr(getattr(book, name)), f"{name} as saved"
     assert saved.settings == json.loads(json.dumps(book.settings)) and saved.models == book.models
+    assert repr(saved.qualities) == repr(book.qualities) and [q.name for q in book.qualities] == [
+        "one",
+        "other",
+    ]
+    measured = [q.quality for q in book.qualities]
+    assert all(m and m.explained_low <= m.explained_variance <= m.explained_high for m in measured)
     assert features(config, store, quiet).run == book.run
     assert latest(store, "other") == book.run and latest(store, "two") is None
     hits = look(book, "Paris")

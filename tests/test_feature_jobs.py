@@ -163,7 +163,7 @@ def test_what_cannot_be_run_is_refused(config, runs):
         ({"k": 3}, "k must be one of 1, 2, 4"),
         ({"draws": 5}, "at least 19 null directions"),
         ({"causal": CausalConfig(())}, "expected doses above 0"),
-        ({"sae": "none"}, "does not say of which model"),
+        ({"sae": "none"}, "there is no dictionary 'none'"),
     ):
         asked = replace(config, **change)
         with pytest.raises(LabError, match=said):

@@ -245,6 +245,11 @@ def test_readout_bars_show_switched_features_with_intervals_and_their_matches():
         "1 common, 1 only here",
     ):
         assert words in said
+    assert "No p can be below" not in said, "of 4 features one at the smallest p is told"
+    more = replace(READ, features=tuple(f for _ in range(100) for f in READ.features))
+    assert "below 0.00049 at this n, so fewer than 4 switched" in note(
+        reads.readout_bars(more, "a", "friend <u>")
+    )
     assert "not matched &lt;?&gt;" in said and "friend &lt;u&gt;" in figure.layout.title.text
     none = replace(READ, features=READ.features[3:])
     assert "no feature differs from neutral" in everything(reads.readout_bars(none, "a", "friend <u>"))

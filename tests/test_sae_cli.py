@@ -68,6 +68,13 @@ def train(lab, shelf, *more):
     return lab("sae", "train", model, "--corpus", corpus, "--runs", runs, *SIZES, *more)
 
 
+def test_the_help_names_every_command():
+    from lab.cli.features import sae
+
+    names = {command.name for command in sae.registered_commands}
+    assert len(names) == 7 and all(name in str(sae.info.help) for name in names)
+
+
 def test_training_says_how_good_it_loads_and_the_list_measures_it_once(lab, shelf, monkeypatch):
     runs, model, corpus = shelf
     assert json.loads(lab("sae", "list", "--json", "--runs", runs)[1]) == []
@@ -131,9 +138,10 @@ def test_what_cannot_be_measured_says_why(lab, shelf, checkpoint, hub_offline):
     train(lab, shelf)
     name = next(p.name for p in (runs / "saes").iterdir())
     for arguments, said in (
-        (("nothing",), "does not say of which model it was made; give --model"),
-        (("nothing", "--model", checkpoint("llama")), "give --corpus"),
-        (("nothing", "--model", checkpoint("llama"), "--corpus", corpus), "no SAE 'nothing'"),
+        (("nothing",), f"there is no dictionary 'nothing'; there are: {name} (lab sae list)"),
+        (("far/off",), "does not say of which model it was made; give --model"),
+        (("far/off", "--model", checkpoint("llama")), "give --corpus"),
+        (("far/off", "--model", checkpoint("llama"), "--corpus", corpus), "no SAE 'far/off'"),
         ((name, "--model", checkpoint("llama", "base")), "give --force"),
         ((name, "--corpus", "missing.jsonl"), "expected a corpus"),
         ((name, "--texts", "2"), "at least 5 held-out texts, got 2"),

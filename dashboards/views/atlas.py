@@ -67,6 +67,6 @@ if not runs:
 else:
     run = panels.choose("Run", list(runs), "atlas_run", words=lambda x: panels.run_words(runs[x]))
     try:
-        show(loaders.atlas(runs[run]))
+        show(loaders.book(runs[run], AtlasBook))
     except LabError as error:
         st.error(panels.plain(error))

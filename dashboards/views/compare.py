@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboards import geometry_parts, loaders, panels, related, start
+from dashboards import geometry_parts, loaders, panels, related, start, switch_parts
 from lab.figures import landing, lookup, tables
 from lab.figures.reading import reading
 from lab.records import Comparison, LabError
@@ -38,6 +38,7 @@ def show(comparison: Comparison) -> None:
         lambda: tables.profile(comparison, scaffold, position), scaffold=scaffold, position=position,
     )  # fmt: skip
     panels.replies(comparison, scaffold, trait)
+    switch_parts.below(comparison, scaffold)
 
     st.subheader("Where the trait is read")
     panels.draw(landing.depth_profile(comparison, trait, position, theme), "depth")
@@ -60,7 +61,7 @@ def saved() -> None:
         st.warning(f"There is no run {panels.plain(asked)} in {panels.plain(loaders.runs_folder())}.")
     run = panels.choose("Run", list(runs), "run", words=lambda x: panels.run_words(runs[x]))
     try:
-        comparison = loaders.comparison(runs[run])
+        comparison = loaders.book(runs[run], Comparison)
     except LabError as error:
         st.error(panels.plain(error))
         return

@@ -61,7 +61,7 @@ def given(config: WatchConfig | None) -> None:
     busy = (job := loaders.runner().job) is not None and job.running
     asked = st.button("Follow it", type="primary", disabled=busy or not config or not messages)
     if asked and config and messages:
-        loaders.follow(replace(config, conversation=messages))
+        loaders.in_background("lab.pipelines.watch:watch", replace(config, conversation=messages))
         st.rerun()
     start.progress(lambda done: drift_parts.show(done) if isinstance(done, Watch) else None)
 

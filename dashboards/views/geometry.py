@@ -44,6 +44,6 @@ if not runs:
 else:
     run = panels.choose("Run", list(runs), "geometry_run", words=lambda x: panels.run_words(runs[x]))
     try:
-        show(loaders.geometry(runs[run]))
+        show(loaders.book(runs[run], GeometryBook))
     except LabError as error:
         st.error(panels.plain(error))

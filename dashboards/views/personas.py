@@ -36,6 +36,6 @@ if not runs:
 else:
     run = panels.choose("Run", list(runs), "persona_run", words=lambda x: panels.run_words(runs[x]))
     try:
-        show(loaders.persona_map(runs[run]))
+        show(loaders.book(runs[run], PersonaMap))
     except LabError as error:
         st.error(panels.plain(error))

@@ -44,7 +44,7 @@ def saved() -> None:
         return
     run = panels.choose("Run", list(runs), "steer_run", words=lambda x: panels.run_words(runs[x]))
     try:
-        curves(loaders.steering(runs[run]))
+        curves(loaders.book(runs[run], Steering))
     except LabError as error:
         st.error(panels.plain(error))
 

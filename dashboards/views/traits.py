@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboards import loaders, panels, trait_parts
+from dashboards import direction_parts, loaders, panels, trait_parts
 from lab.figures import steering, tables, traits
 from lab.records import LabError, TraitBook
 
@@ -36,6 +36,7 @@ def show(book: TraitBook) -> None:
     examples(book, trait)
     trait_parts.judged(book, trait)
     trait_parts.doses(book, trait)
+    direction_parts.features(book, trait)
 
 
 def elicitations(book: TraitBook, trait: str) -> None:
@@ -83,6 +84,6 @@ if not runs:
 else:
     run = panels.choose("Run", list(runs), "traits_run", words=lambda x: panels.run_words(runs[x]))
     try:
-        show(loaders.traits(runs[run]))
+        show(loaders.book(runs[run], TraitBook))
     except LabError as error:
         st.error(panels.plain(error))

@@ -79,6 +79,6 @@ if not runs:
 else:
     run = panels.choose("Run", list(runs), "transfer_run", words=lambda x: panels.run_words(runs[x]))
     try:
-        show(loaders.transfer(runs[run]))
+        show(loaders.book(runs[run], TransferBook))
     except LabError as error:
         st.error(panels.plain(error))

@@ -29,7 +29,9 @@ def form() -> None:
     busy = (job := loaders.runner().job) is not None and job.running
     if st.button("Read it", type="primary", disabled=busy or not (a and b and text.strip())):
         second = None if control in (None, NOBODY) else control
-        loaders.read_words(WordsConfig((str(a), str(b)), second, text, place=place))
+        loaders.in_background(
+            "lab.pipelines.words:words", WordsConfig((str(a), str(b)), second, text, place=place)
+        )
         st.rerun()
     start.progress(lambda done: words_parts.show(done) if isinstance(done, WordsBook) else None)
 
@@ -42,7 +44,7 @@ def saved() -> None:
         return
     run = panels.choose("Run", list(runs), "words_run", words=lambda x: words_parts.run_words(runs[x]))
     try:
-        words_parts.show(loaders.words(runs[run]))
+        words_parts.show(loaders.book(runs[run], WordsBook))
     except LabError as error:
         st.error(panels.plain(error))
 

@@ -11,6 +11,8 @@ from lab.errors import LabError
 
 from lab.cli import house, vectors, sharing, comparing, geometry, calibrating, atlas  # noqa: F401  isort: skip
 from lab.cli import steering, judging, watching, world, words, features, feature_cards, feature_jobs  # noqa: F401  isort: skip
+from lab.cli import claims  # noqa: F401  isort: skip
+from lab.cli import continuity  # noqa: F401  isort: skip
 
 
 def main() -> None:

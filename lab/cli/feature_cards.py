@@ -17,10 +17,10 @@ from lab.cli.common import (
     table,
     with_interval,
 )
-from lab.cli.features import sae
+from lab.cli.features import Corpus, Force, Model, Name, Texts, sae
 
 if TYPE_CHECKING:
-    from lab.pipelines.features import Hit
+    from lab.pipelines.feature_runs import Hit
     from lab.records.feature_cards import FeatureBook, FeatureCard
 
 SHOWN = 12
@@ -28,7 +28,7 @@ SHOWN = 12
 
 @sae.command("features")
 def sae_features(
-    name: Annotated[str, typer.Argument(help='A name of "lab sae list", a folder, or release/sae_id of SAELens.')],
+    name: Name,
     other: Annotated[
         str, typer.Option(help="A dictionary of another model: cards for it too, features matched.")
     ] = "",
@@ -36,10 +36,10 @@ def sae_features(
         str, typer.Option(help='Another seed of the dictionary; default: one that is here, "none" for none.')
     ] = "",
     search: Annotated[str, typer.Option(help="Show features of a word, trait, persona or choice.")] = "",
-    model: Annotated[str, typer.Option(help="The model; default: the one that the files name.")] = "",
+    model: Model = "",
     other_model: Annotated[str, typer.Option(help="The same for the other dictionary.")] = "",
-    corpus: Annotated[str, typer.Option(help="Texts; default: held-out ones of its training corpus.")] = "",
-    texts: Annotated[int, typer.Option(help="How many held-out texts.")] = 256,
+    corpus: Corpus = "",
+    texts: Texts = 256,
     per_persona: Annotated[int, typer.Option(help="On Hearth, conversations of each persona besides.")] = 6,
     truth_texts: Annotated[
         int, typer.Option(help="On Hearth, conversations read for the choices of its grammar; 0: none.")
@@ -47,17 +47,15 @@ def sae_features(
     replies: Annotated[
         list[str] | None, typer.Option(help="A run of lab extract or lab compare: what features go with.")
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Take it though it was made of another model of this shape.")
-    ] = False,
+    force: Force = False,
     seed: Annotated[int, typer.Option(help="Seed of texts, halves, bootstrap and nulls.")] = 0,
     dtype: Dtype = "float32",
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Cards of every feature: examples, promoted tokens, traits and personas, twins in another seed and model."""
+    from lab.pipelines.feature_runs import search as look
     from lab.pipelines.features import FeaturesConfig, features
-    from lab.pipelines.features import search as look
     from lab.store import Store
 
     config = FeaturesConfig(

@@ -21,18 +21,11 @@ from lab.cli.common import (
     table,
     with_interval,
 )
-from lab.cli.features import sae
+from lab.cli.features import Corpus, Force, Model, Name, Texts, sae
 
 if TYPE_CHECKING:
     from lab.records.decomposition import DecompositionBook, DifferenceBook, ReadoutBook
 
-Name = Annotated[
-    str, typer.Argument(help='A name of "lab sae list", a folder, or release/sae_id of SAELens.')
-]
-Model = Annotated[str, typer.Option("--model", help="The model; default: the one that the files name.")]
-Force = Annotated[
-    bool, typer.Option("--force", help="Take it though it was made of another model of this shape.")
-]
 SHOWN = 12
 """Rows of a table."""
 
@@ -139,11 +132,10 @@ def sae_readout(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Which features a scaffold switches on against the model's own neutral, alone or in two models."""
-    from lab.pipelines.readout import ReadoutConfig, matching_from, readout
+    from lab.pipelines.readout import ReadoutConfig, readout
     from lab.prompts.scaffolds import read_scaffold
     from lab.store import Store
 
-    store = Store(runs)
     saes = (name, other) if other else (name,)
     models = (model, other_model)[: len(saes)]
     config = ReadoutConfig(
@@ -151,15 +143,15 @@ def sae_readout(
         tuple(read_scaffold(p) for p in scaffold),
         models,
         traits,
+        twins,
         segments,
         dtype,
         seed,
         max_new_tokens,
         force,
     )
-    matching = matching_from(store, twins, *saes) if twins and other else None
     with progress(as_json) as update:
-        found = readout(config, store, update, matching)
+        found = readout(config, Store(runs), update)
     if as_json:
         print_json(readout_document(found))
         return
@@ -208,8 +200,8 @@ def _holding(found: "ReadoutBook", model: str, scaffold: str, feature: int) -> s
 def sae_difference(
     name: Name,
     other_model: Annotated[str, typer.Argument(help="A near twin of its model: same tokenizer, same width.")],
-    corpus: Annotated[str, typer.Option(help="Texts; default: held-out ones of its training corpus.")] = "",
-    texts: Annotated[int, typer.Option(help="How many held-out texts.")] = 128,
+    corpus: Corpus = "",
+    texts: Texts = 128,
     model: Model = "",
     force: Force = False,
     dtype: Dtype = "float32",

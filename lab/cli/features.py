@@ -23,8 +23,23 @@ from lab.cli.common import (
 if TYPE_CHECKING:
     from lab.records.features import SaeCard
 
-sae = typer.Typer(help="Sparse dictionaries (SAEs): train, list, measure.", no_args_is_help=True)
+sae = typer.Typer(
+    help="Sparse dictionaries (SAEs): train, list, measure; features (cards), decompose (directions), readout "
+    "(scaffolds), difference (near twins).",
+    no_args_is_help=True,
+)
 app.add_typer(sae, name="sae")
+Name = Annotated[
+    str, typer.Argument(help='A name of "lab sae list", a folder, or release/sae_id of SAELens.')
+]
+Model = Annotated[str, typer.Option("--model", help="The model; default: the one that the files name.")]
+Corpus = Annotated[
+    str, typer.Option("--corpus", help="Texts; default: held-out ones of its training corpus.")
+]
+Texts = Annotated[int, typer.Option("--texts", help="How many held-out texts.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Take it though it was made of another model of this shape.")
+]
 L0_SLACK = 0.1
 """A dictionary whose L0 at load differs by a larger share from that at the end of its training is told of."""
 
@@ -111,13 +126,11 @@ def sae_list(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
 
 @sae.command("measure")
 def sae_measure(
-    name: Annotated[str, typer.Argument(help='A name of "lab sae list", a folder, or release/sae_id of SAELens.')],
-    model: Annotated[str, typer.Option(help="The model; default: the one that the files name.")] = "",
-    corpus: Annotated[str, typer.Option(help="Texts; default: held-out ones of its training corpus.")] = "",
-    texts: Annotated[int, typer.Option(help="How many held-out texts.")] = 128,
-    force: Annotated[
-        bool, typer.Option("--force", help="Take it though it was made of another model of this shape.")
-    ] = False,
+    name: Name,
+    model: Model = "",
+    corpus: Corpus = "",
+    texts: Texts = 128,
+    force: Force = False,
     seed: Annotated[int, typer.Option(help="Seed of texts and bootstrap.")] = 0,
     dtype: Dtype = "float32",
     runs: Runs = DEFAULT_RUNS,

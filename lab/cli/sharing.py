@@ -41,8 +41,10 @@ def vectors_push(
     """Send a vector to a repository on the hub, without what its card may hold of scaffolds and persons."""
     from lab.pipelines.sharing import destination, push
 
-    print(f"lab: sending {file} to {destination(repo)}", file=sys.stderr)
-    sent = push(file, repo, name, public)
+    def announce() -> None:
+        print(f"lab: sending {file} to {destination(repo)}", file=sys.stderr)
+
+    sent = push(file, repo, name, public, announce)
     if sent.left_out:
         print(f"lab: left out: {', '.join(sent.left_out)}", file=sys.stderr)
     print(sent.address)

@@ -265,17 +265,9 @@ def axis(
     from lab.store import Store
 
     config = AxisConfig(
-        tuple(models),
-        roles,
-        per_split,
-        "reply_mean",
-        dtype,
-        seed,
-        max_new_tokens,
-        traits,
-        _asked(questions),
-        base,
-    )
+        models=tuple(models), roles=roles, per_split=per_split, dtype=dtype, seed=seed, max_new_tokens=max_new_tokens,
+        trait_set=traits, questions=_asked(questions), base=base,
+    )  # fmt: skip
     with progress(as_json) as update:
         found = find_axis(config, Store(runs), update)
     if as_json:

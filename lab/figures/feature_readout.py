@@ -121,10 +121,19 @@ def _readout_notes(
         f"activation where it is on ({text(sae)}). Split: test; n = {span(f.n for f in tested)} questions; bars 95 % "
         "bootstrap over them.",
         f"{len(rows)} of {len(tested)} features are switched (q < .05). Null: signs of the questions' differences flipped; "
-        f"Benjamini-Hochberg over features.{shown}",
+        f"Benjamini-Hochberg over features.{shown}{_floor(tested)}",
         *([f"In the other model: {places}."] if places else []),
         *([f"{text(book.why)}."] if book.why else []),
     ]
+
+
+def _floor(tested: Sequence[SwitchedFeature]) -> str:
+    """What so few questions cannot show: the smallest p of a sign flip, and how many features must share it."""
+    lowest = max([2.0 ** (1 - f.n) for f in tested] or [0.0])
+    needed = int(lowest * len(tested) / 0.05) + 1
+    if needed == 1:
+        return ""
+    return f" No p can be below {lowest:.2g} at this n, so fewer than {needed} switched features would not be told."
 
 
 # ------------------------------------------------------------------ segment by segment
@@ -142,7 +151,10 @@ def segment_map(
         f"Split: test; n = {span(s.n for s in rows)} questions. Null: sign flip; rings: q < .05, Benjamini-Hochberg over "
         "features and segments.",
     ]
-    order = [f.feature for f in switched_of(book, model, scaffold) if f.effect > 0][:MOST]
+    held = {s.feature for s in rows}
+    order = [f.feature for f in switched_of(book, model, scaffold) if f.effect > 0 and f.feature in held][
+        :MOST
+    ]
     rows = [s for s in rows if s.feature in set(order)]
     if not rows:
         return abstention(title, "no feature is switched on, or no segment was left out", notes, theme)

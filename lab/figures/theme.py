@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape, unescape
 from textwrap import wrap
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -76,8 +77,24 @@ def finish(figure: go.Figure, lines: Sequence[str], theme: Theme, below: int) ->
         font={"size": 11, "color": theme.faint}, name="panel note",
     )  # fmt: skip
     bottom = below + 16 * len(pieces) + 14
-    height = figure.layout.height + bottom
+    layout: Any = figure.layout
+    height = layout.height + bottom
     figure.update_layout(height=height, margin={"b": bottom}, legend={"y": 1 - 40 / height})
+
+
+def apart(figure: go.Figure) -> tuple[go.Figure, str]:
+    """A copy without the note under the panels, and that note as plain text: for a place narrower than a page."""
+    copy = go.Figure(figure)
+    layout = copy.to_dict()["layout"]
+    notes = [a for a in layout.get("annotations", ()) if a.get("name") == "panel note"]
+    cut = sum(16 * (a["text"].count("<br>") + 1) for a in notes)
+    height = layout["height"] - cut
+    bottom = layout["margin"]["b"] - cut
+    copy.update_layout(
+        height=height, margin={"b": bottom}, legend={"y": 1 - 40 / height}, title={"xref": "container"}
+    )
+    copy.layout.annotations = [a for a in layout.get("annotations", ()) if a not in notes]
+    return copy, unescape(" ".join(a["text"].replace("<br>", " ") for a in notes))
 
 
 def span(values: Iterable[float], digits: int | None = None) -> str:

@@ -16,7 +16,7 @@ from numpy import ndarray
 
 from lab.records import LabError
 from lab.records.words import Cut, Word
-from lab.stats import cluster_weights, interval, sign_flip
+from lab.stats import cluster_weights, interval, sign_flip, upper_p
 
 LEAST_COVERED = 0.5
 """Tokens that hold less of a text's visible characters have offsets that cannot be believed."""
@@ -223,7 +223,7 @@ def boundary_agreement(
     null = np.zeros(draws)
     for n, k, m in zip(places[both], a[both], b[both], strict=True):
         null += rng.hypergeometric(int(k), int(n - k), int(m), size=draws)
-    p = (1 + int((null >= shared.sum() - 1e-9).sum())) / (1 + draws)
+    p = upper_p(float(shared.sum()), null)
     return BoundaryAgreement(
         f1=float(2 * shared.sum() / total), low=float(low), high=float(high),
         chance=float(2 * (a * b / places).sum() / total),

@@ -37,6 +37,7 @@ from lab.records import (
     Direction,
     LabError,
     LayerScore,
+    Message,
     Position,
     ReplyRow,
     ScaffoldFile,
@@ -148,12 +149,18 @@ class Landed:
 
 
 def land_side(
-    label: str, model: "LoadedModel", traits: TraitSet, config: CompareConfig, runner: Runner, stream: int
-) -> Landed:
-    """Directions of one model, replies under every scaffold, and their projections."""
+    label: str, model: "LoadedModel", traits: TraitSet, config: CompareConfig, runner: Runner, stream: int,
+    histories: Mapping[str, Sequence[Message]] | None = None,
+) -> Landed:  # fmt: skip
+    """Directions of one model, replies under every scaffold, and their projections.
+
+    `histories`: what was said before the question, by scaffold name.
+    """
     made = extract_side(label, model, traits, config, runner, np.random.default_rng([config.seed, 1, stream]))
     reading = [made.directions[t.name, "reply_mean"] for t in traits.traits]
-    groups = [neutral_jobs(traits), *(scaffold_jobs(traits, s) for s in config.scaffolds)]
+    said = histories or {}
+    asked = [scaffold_jobs(traits, s, history=said.get(s.name, ())) for s in config.scaffolds]
+    groups = [neutral_jobs(traits), *asked]
     measured = runner.measure(groups, reading)
     projections = [
         _project(label, made.directions[key], made.nulls[key], made.poles[key[0]], groups, measured)

@@ -10,7 +10,7 @@ import numpy as np
 from lab.models import files_digest
 from lab.pipelines.compare import resolve_model
 from lab.pipelines.replies import Job
-from lab.pipelines.sae import roots
+from lab.pipelines.sae import folder_of, roots
 from lab.records import LabError, Reply
 from lab.store import Store
 
@@ -35,10 +35,10 @@ def open_sae(name: str, model: str, store: Store, dtype: str = "float32", force:
     LabError as `lab.features.load.load_sae`, and where nothing names a model.
     """
     from lab.features.load import load_sae
-    from lab.features.shelf import find, origin_of
+    from lab.features.shelf import origin_of
     from lab.models import load
 
-    folder = find(name, roots(store))
+    folder = folder_of(name, store)
     source = model or (origin_of(folder).path if folder else "")
     if not source:
         raise LabError(f"{name} does not say of which model it was made; give --model")

@@ -26,6 +26,7 @@ from lab.geometry.features import associations, examples, firing, pooled_p, text
 from lab.pipelines.feature_labels import LabelledRows, Labels
 from lab.pipelines.feature_replies import Opened
 from lab.records.feature_cards import (
+    SAME,
     Activity,
     FeatureCard,
     FeatureExample,
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 TOKENS_SHOWN = 8
 KEPT = 3
 """Labels of each kind that a feature keeps besides those with q < .05."""
-SAME = 0.7
-"""Correlation, or cosine, from which on two features count as the same."""
 
 
 @dataclass(frozen=True)

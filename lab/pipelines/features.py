@@ -1,16 +1,13 @@
 """Cards of every feature of one dictionary, or of two of different models side by side, as a job and a saved run.
 
     features(config, store, progress) -> FeatureBook       lab sae features NAME [--other NAME2]
-    load_features(store, run) -> FeatureBook;  save_features(store, book)
-    latest(store, sae) -> run id or None                    the newest run with cards of a dictionary
-    search(book, word) -> Hit rows                          where a word, trait or persona turns up
 
-Cards are made on held-out texts of the dictionary's corpus; for Hearth on new conversations whose z and personas are
-known. One run is one content: the same files, texts and settings are found again.
+What a run says on disk, and searching in it: `lab.pipelines.feature_runs`. Cards are made on held-out texts of the
+dictionary's corpus; for Hearth on new conversations whose z and personas are known. One run is one content: the same
+files, texts and settings are found again.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,19 +16,18 @@ import numpy as np
 from lab.models import files_digest
 from lab.pipelines.feature_labels import LabelledTexts, hearth_texts, plain_texts, run_texts
 from lab.pipelines.feature_replies import Opened, open_sae
+from lab.pipelines.feature_runs import KIND, load_features, save_features
 from lab.pipelines.feature_sides import Side, side, twins_by_model, twins_by_seed
-from lab.pipelines.sae import roots
-from lab.records import LabError, ModelIdentity
-from lab.records.feature_cards import TABLES, FeatureBook, FeatureCard, FeatureExample
-from lab.store import Store, content_key, readable
+from lab.pipelines.sae import TEXTS, MeasureConfig, Models, measure_sae, roots
+from lab.records import LabError
+from lab.records.feature_cards import TABLES, FeatureBook
+from lab.records.features import SaeCard
+from lab.store import Store, content_key
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-KIND = "features"
 NONE = "none"
-TELLS = 0.9
-"""AUROC from which on a search names a feature's choice."""
 Progress = Callable[[str, float], None]
 
 
@@ -99,7 +95,7 @@ def _run_key(config: FeaturesConfig, opened: list[Opened], seconds: "list[Path |
     settings = {
         k: v for k, v in asdict(config).items() if k not in ("sae", "other", "second", "model", "other_model")
     }
-    key = content_key("features-1", digests, others, corpus, digest(corpus), settings)
+    key = content_key("features-2", digests, others, corpus, digest(corpus), settings)
     return f"{KIND}-{key[:10]}"
 
 
@@ -137,8 +133,9 @@ def _book(
     from lab.features.load import load_sae
 
     sides: list[Side] = []
+    qualities: list[SaeCard] = []
     tables: dict[str, list[Any]] = {name: [] for name in TABLES}
-    share, replies = 0.85 / len(opened), _replies_of(config, opened, store)
+    share, replies = 0.8 / len(opened), _replies_of(config, opened, store)
     for k, each in enumerate(opened):
         tell = lambda said, x, k=k: progress(said, 0.05 + share * (k + 0.7 * x))  # noqa: E731
         rng = np.random.default_rng([config.seed, 31, k])
@@ -153,6 +150,8 @@ def _book(
         if corpus == HEARTH and config.truth_texts:
             tell(f"{each.sae.name}: choices of the grammar", 1.1)
             _add_truth(tables, each, config, rng)
+        tell("how good the dictionary is", 1.3)
+        qualities.append(_quality(config, k, each, corpus, store))
     if len(sides) == 2:
         progress("matching features of two models", 0.92)
         _add(tables, "twins", twins_by_model(sides[0], sides[1], np.random.default_rng([config.seed, 32])))
@@ -164,7 +163,22 @@ def _book(
     return FeatureBook(
         run, tuple(each.model.identity for each in opened), tuple(s.name for s in sides), corpus,
         **{name: tuple(rows) for name, rows in tables.items()}, settings=settings,
+        qualities=tuple(qualities),
     )  # fmt: skip
+
+
+def _quality(config: FeaturesConfig, k: int, opened: Opened, corpus: str, store: Store) -> SaeCard:
+    """How good a dictionary is as loaded, or why that cannot be told."""
+    name, model = ((config.sae, config.model), (config.other, config.other_model))[k]
+    source = model or opened.sae.origin.path
+    models = Models()
+    models.keep(source, config.dtype, opened.model)
+    texts = min(config.texts, TEXTS)
+    measured = MeasureConfig(model, corpus, texts, config.dtype, force=config.force)
+    try:
+        return measure_sae(name, measured, store, lambda said, x: None, models)
+    except LabError as error:
+        return SaeCard(opened.sae.name, opened.sae.folder, opened.sae.origin, None, corpus, str(error))
 
 
 def _replies_of(config: FeaturesConfig, opened: list[Opened], store: Store) -> list[list[str]]:
@@ -200,114 +214,3 @@ def _add_truth(
     seen = hearth_places(opened, config.truth_texts, config.seed)
     tables["choices"] += feature_choices(seen, opened.sae.name, rng)
     _add(tables, "scores", choice_scores(seen, opened.sae.name, rng, ("in slot", "pole")))
-
-
-# ------------------------------------------------------------------ on disk
-
-
-def save_features(store: Store, found: FeatureBook) -> None:
-    """A run of tables, one per kind of record."""
-    rows = {name: [dict(vars(r)) for r in getattr(found, name)] for name in TABLES}
-    more = {"saes": found.saes, "corpus": found.corpus, "settings": dict(found.settings)}
-    store.save_records(found.run, KIND, found.models, rows, more)
-
-
-def load_features(store: Store, run: str) -> FeatureBook:
-    """What a finished run says. LabError when it is missing, damaged or of another version."""
-    data, rows = store.load_rows(run, KIND, tuple(TABLES))
-    with readable(run):
-        tables = {name: tuple(kind(**_plain(r)) for r in rows[name]) for name, kind in TABLES.items()}
-        return FeatureBook(
-            run, tuple(ModelIdentity(**m) for m in data["models"]), tuple(data["saes"]), data["corpus"],
-            **tables, settings=data["settings"],
-        )  # fmt: skip
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Tuples for what a table gives back as arrays."""
-    return {k: tuple(v.tolist()) if isinstance(v, np.ndarray) else v for k, v in row.items()}
-
-
-def latest(store: Store, sae: str) -> str | None:
-    """The newest run with cards of a dictionary."""
-    for info in store.runs():
-        if info.kind == KIND and sae in store.load_rows(info.id, KIND, ())[0]["saes"]:
-            return info.id
-    return None
-
-
-# ------------------------------------------------------------------ search
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A feature that a search found, why, and how strongly (0 to 1)."""
-
-    sae: str
-    feature: int
-    score: float
-    why: str
-
-
-def search(book: FeatureBook, word: str, most: int = 50) -> tuple[Hit, ...]:
-    """Features that fire on a word, promote it, or go with a trait, persona or choice of that name; strongest first.
-
-    Score: the share of a feature's top examples that peak inside the word; |r| of a label with q < .05, against the
-    strongest; the part of its activation at a choice that it tells with TELLS; for a promoted token half its share
-    of the strongest one.
-    """
-    asked = word.strip().lower()
-    if not asked:
-        raise LabError("expected a word to search for, got nothing")
-    found: dict[tuple[str, int], Hit] = {}
-    for hit in (*_on_words(book, asked), *_by_name(book, asked), *_promoting(book.cards, asked)):
-        key = (hit.sae, hit.feature)
-        if key not in found or hit.score > found[key].score:
-            found[key] = hit
-    return tuple(sorted(found.values(), key=lambda h: (-h.score, h.sae, h.feature))[:most])
-
-
-def peak_word(example: FeatureExample) -> str:
-    """The word, or mark, in which an example has its highest token."""
-    begin = sum(map(len, example.tokens[: example.at]))
-    end = begin + len(example.tokens[example.at])
-    text = "".join(example.tokens)
-    words = [
-        m
-        for m in re.finditer(r"[\w'’]+|[^\w\s]+", text)
-        if m.start() < max(end, begin + 1) and m.end() > begin
-    ]
-    return words[-1].group() if words else ""
-
-
-def _on_words(book: FeatureBook, asked: str) -> Iterator[Hit]:
-    tops: dict[tuple[str, int], list[bool]] = {}
-    for example in book.examples:
-        if example.quantile == "top":
-            peak = peak_word(example).lower()
-            tops.setdefault((example.sae, example.feature), []).append(peak == asked)
-    for (sae, feature), said in tops.items():
-        if any(said):
-            yield Hit(
-                sae, feature, sum(said) / len(said), f"fires on it in {sum(said)} of {len(said)} top examples"
-            )
-
-
-def _by_name(book: FeatureBook, asked: str) -> Iterator[Hit]:
-    rows = [r for r in book.labels if asked in r.label.lower() and r.q < 0.05]
-    top = max((abs(r.r) for r in rows), default=1.0)
-    for row in rows:
-        yield Hit(row.sae, row.feature, abs(row.r) / top, f"goes with {row.kind} {row.label}, r {row.r:+.2f}")
-    for row in book.choices:
-        if (asked in row.trait.lower() or asked in row.words.lower().split()) and row.auroc >= TELLS:
-            said = f"{row.words!r} ({row.trait} {row.load:+g}), AUROC {row.auroc:.2f}, {row.mass:.0%} of its activation"
-            yield Hit(row.sae, row.feature, row.mass, f"tells {said}")
-
-
-def _promoting(cards: tuple[FeatureCard, ...], asked: str) -> Iterator[Hit]:
-    for card in cards:
-        for token, logit in zip(card.promoted, card.promoted_logits, strict=True):
-            if token.strip().lower() == asked and logit > card.promoted_null:
-                share = logit / max(card.promoted_logits[0], 1e-12)
-                yield Hit(card.sae, card.feature, 0.5 * share, f"promotes it by {logit:.1f} nats")
-                break

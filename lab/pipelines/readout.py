@@ -17,7 +17,7 @@ from lab.features.contrast import Coded, by_question
 from lab.features.readout import Falls, Matching, Switched, falls, matching_of, places, switched
 from lab.pipelines.compare import CompareConfig, Progress, labels_of, resolve_trait_set
 from lab.pipelines.feature_replies import Opened, coded_jobs, open_sae, questions_of
-from lab.pipelines.readout_runs import load_readout, save_readout
+from lab.pipelines.readout_runs import load_readout, save_readout, wordings_key
 from lab.pipelines.replies import Job, Runner, neutral_jobs, scaffold_jobs
 from lab.records import LabError, Reply, Scaffold, ScaffoldFile, Segment, TraitSet
 from lab.records.decomposition import ReadoutBook, SegmentEffect, SwitchedFeature
@@ -39,6 +39,8 @@ class ReadoutConfig:
     models: tuple[str, ...] = ()
     trait_set: str = "auto"
     """Only its test questions are asked."""
+    twins: str = ""
+    """Run of `lab sae features` that matched two dictionaries: what is common, what only in one."""
     segments: bool = True
     """Whether segments are left out in turn: as many replies again as the scaffold has segments."""
     dtype: str = "float32"
@@ -62,7 +64,10 @@ class ReadoutConfig:
 def readout(
     config: ReadoutConfig, store: Store, progress: Progress, matching: Matching | None = None
 ) -> ReadoutBook:
-    """Run (or find) the readout. LabError for what the user can mend."""
+    """Run (or find) the readout. LabError for what the user can mend.
+
+    matching: pairs of features instead of those of `config.twins`.
+    """
     config.check()
     progress("loading models and dictionaries", 0.0)
     names = config.models or ("",) * len(config.saes)
@@ -70,11 +75,13 @@ def readout(
         open_sae(sae, model, store, config.dtype, config.force)
         for sae, model in zip(config.saes, names, strict=True)
     ]
+    if matching is None and config.twins and len(config.saes) == 2:
+        matching = matching_from(store, config.twins, *config.saes)
     traits = resolve_trait_set(config.trait_set, [o.model for o in opened])
     settings = {
         k: v
         for k, v in asdict(config).items()
-        if k not in ("saes", "models", "trait_set", "scaffolds", "force")
+        if k not in ("saes", "models", "trait_set", "scaffolds", "twins", "force")
     }
     key = content_key(
         "readout-1", [[o.model.identity.fingerprint, o.digest] for o in opened], asdict(traits),
@@ -120,7 +127,8 @@ def _book(
     return ReadoutBook(
         run, tuple(o.model.identity for o in opened), labels, tuple(o.sae.name for o in opened),
         tuple(s.name for s in config.scaffolds), tuple(features), tuple(segments),
-        {**settings, "trait_set": traits.name, "questions": len(traits.of("test")), "samples": SAMPLES}, why,
+        {**settings, "trait_set": traits.name, "questions": len(traits.of("test")), "samples": SAMPLES,
+         "twins": config.twins, "wordings": [wordings_key(s) for s in config.scaffolds]}, why,
     )  # fmt: skip
 
 

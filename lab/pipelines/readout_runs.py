@@ -3,13 +3,18 @@
 from dataclasses import asdict
 from typing import Any
 
-from lab.records import ModelIdentity
+from lab.records import ModelIdentity, ScaffoldFile
 from lab.records.decomposition import ReadoutBook, SegmentEffect, SwitchedFeature
-from lab.store import Store, readable
+from lab.store import Store, content_key, readable
 
 VERSION = 1
 TABLES: dict[str, type] = {"features": SwitchedFeature, "segments": SegmentEffect}
 """Names of a book's tables and what their rows are."""
+
+
+def wordings_key(scaffold: ScaffoldFile) -> str:
+    """The same for scaffolds of equal wordings, whatever they are called."""
+    return content_key([wording.text for wording in scaffold.paraphrases])
 
 
 def save_readout(store: Store, found: ReadoutBook) -> None:

@@ -7,7 +7,7 @@ the rounding, so only the same batches give the same bits again.
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +27,20 @@ STAGE_ROWS = 192
 
 @dataclass(frozen=True)
 class Job:
-    """One chat to generate: its condition and where it belongs."""
+    """One chat to generate: its condition and where it belongs; `history`: what was said before the question."""
 
     condition: str
     paraphrase: int
     question: Question
     system: str
     sample: int = 0
+    history: tuple[Message, ...] = ()
+
+    @property
+    def content(self) -> list[object]:
+        """What its reply depends on, beside the model."""
+        told = [self.system, self.question.text, self.paraphrase, self.sample]
+        return [*told, [asdict(m) for m in self.history]] if self.history else told
 
 
 @dataclass(frozen=True)
@@ -63,10 +70,12 @@ def neutral_jobs(traits: TraitSet, split: Split = "test", samples: int = 2) -> l
     return [Job("neutral", k, q, "", sample=k) for q in traits.of(split) for k in range(samples)]
 
 
-def scaffold_jobs(traits: TraitSet, scaffold: ScaffoldFile, split: Split = "test") -> list[Job]:
-    """Every paraphrase of a scaffold with every question of a split."""
+def scaffold_jobs(
+    traits: TraitSet, scaffold: ScaffoldFile, split: Split = "test", history: Sequence[Message] = ()
+) -> list[Job]:
+    """Every paraphrase of a scaffold with every question of a split, after `history`."""
     return [
-        Job(scaffold.name, k, q, paraphrase.text)
+        Job(scaffold.name, k, q, paraphrase.text, history=tuple(history))
         for k, paraphrase in enumerate(scaffold.paraphrases)
         for q in traits.of(split)
     ]
@@ -103,7 +112,7 @@ class Reading:
         read = [[d.trait, d.site.layer, d.vector] for d in self.directions]
         if not self.edits:
             return [read]
-        return [read, [[type(e).__name__, asdict(e)] for e in self.edits], self.release]
+        return [read, [[type(e).__name__, asdict(cast(Any, e))] for e in self.edits], self.release]
 
 
 class Runner:
@@ -186,7 +195,7 @@ class Runner:
         config = self._config
         return content_key(
             "measure-3", self._model.identity.fingerprint, config.dtype, config.seed, self._stream,
-            config.max_new_tokens, [[j.system, j.question.text, j.paraphrase, j.sample] for j in group],
+            config.max_new_tokens, [j.content for j in group],
             *reading.key,
         )  # fmt: skip
 
@@ -211,7 +220,8 @@ class Runner:
         rendered = []
         for job in jobs:
             system = [Message("system", job.system)] if job.system else []
-            chat = render(self._model.tokenizer, [*system, Message("user", job.question.text)])
+            turns = [*system, *job.history, Message("user", job.question.text)]
+            chat = render(self._model.tokenizer, turns)
             check_length(chat, self._model.context, self._config.max_new_tokens)
             rendered.append(chat)
         done = 0
@@ -246,7 +256,5 @@ class Runner:
             yield key, measured
 
     def _seed(self, job: Job) -> int:
-        text = content_key(
-            self._config.seed, self._stream, job.system, job.question.text, job.paraphrase, job.sample
-        )
+        text = content_key(self._config.seed, self._stream, *job.content)
         return int(text[:12], 16)

@@ -47,6 +47,20 @@ def roots(store: Store) -> tuple[Path, ...]:
     return store.root / "saes", SHIPPED
 
 
+def folder_of(name: str, store: Store) -> Path | None:
+    """The folder of a dictionary by path or name; None for what may be one of SAELens' list (release/sae_id).
+
+    LabError for a plain name of which there is none here.
+    """
+    from lab.features.shelf import find, shelf
+
+    folder = find(name, roots(store))
+    if folder is None and "/" not in name:
+        known = ", ".join(shelf(roots(store))) or "none yet"
+        raise LabError(f"there is no dictionary {name!r}; there are: {known} (lab sae list)")
+    return folder
+
+
 def middle(layers: int) -> int:
     """The layer that is taken where none is named."""
     return layers // 2
@@ -88,10 +102,10 @@ def measure_sae(
 
     LabError as `lab.features.load.load_sae`, and where neither `config` nor the files name a model and a corpus.
     """
-    from lab.features.shelf import find, origin_of
+    from lab.features.shelf import origin_of
 
     loaded = models or Models()
-    folder = find(name, roots(store))
+    folder = folder_of(name, store)
     origin = origin_of(folder) if folder else None
     source = config.model or (origin.path if origin else "")
     if not source:
@@ -128,6 +142,10 @@ class Models:
 
     def __init__(self) -> None:
         self._last: tuple[tuple[str, str], LoadedModel] | None = None
+
+    def keep(self, source: str, dtype: str, model: "LoadedModel") -> None:
+        """A model that is loaded already."""
+        self._last = ((source, dtype), model)
 
     def of(self, source: str, dtype: str) -> "LoadedModel":
         """The model by shipped name, folder or hub name."""

@@ -1,5 +1,6 @@
 """Vector files to and from the Hugging Face hub, where the user names a repository."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -25,13 +26,23 @@ def destination(repo_id: str) -> str:
     return f"{HUB}/{repo_id}"
 
 
-def push(file: Path, repo_id: str, name: str = "", public: bool = False) -> Sent:
-    """Send one vector file to a model repository; LabError as `lab.vectors.hub.upload`."""
+def push(
+    file: Path,
+    repo_id: str,
+    name: str = "",
+    public: bool = False,
+    announce: Callable[[], None] = lambda: None,
+) -> Sent:
+    """Send one vector file to a model repository; LabError as `lab.vectors.hub.upload`.
+
+    `announce` is called once the file was read and found good, before anything leaves.
+    """
     check_repository(repo_id)
     vector = load(file)
     kept = shareable(vector).settings
     left_out = [key for key in vector.settings if key not in kept]
     left_out += ["embeddings"] if vector.embeddings is not None else []
+    announce()
     return Sent(upload(vector, repo_id, name, private=not public), tuple(left_out))
 
 

@@ -4,6 +4,7 @@
 dataclass per table. Unknown is NaN, and fewer than 5 texts are too few to tell.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +15,7 @@ from numpy import ndarray
 from scipy.sparse import csr_array
 
 from lab.records import LabError, ModelIdentity
+from lab.records.features import SaeCard
 
 csr: Any = csr_array
 """csr_array, whose types know neither its shape nor what a product of it is."""
@@ -24,6 +26,8 @@ else:
 Quantile = Literal["top", "90 %", "50 %"]
 QUANTILES: tuple[Quantile, ...] = ("top", "90 %", "50 %")
 """Which examples: the strongest, and those at two quantiles of the activations that are not 0."""
+SAME = 0.7
+"""Correlation, or cosine, from which on two features count as the same."""
 Level = Literal["in slot", "anywhere", "pole"]
 LEVELS: tuple[Level, ...] = ("in slot", "anywhere", "pole")
 """What a choice is told from: the other alternatives of its slot, all other trait-bearing choices, or (for the sign
@@ -129,6 +133,19 @@ class FeatureExample:
     at: int
     tokens: tuple[str, ...]
     values: tuple[float, ...]
+
+
+def peak_word(example: FeatureExample) -> str:
+    """The word, or mark, in which an example has its highest token."""
+    begin = sum(map(len, example.tokens[: example.at]))
+    end = begin + len(example.tokens[example.at])
+    text = "".join(example.tokens)
+    words = [
+        m
+        for m in re.finditer(r"[\w'’]+|[^\w\s]+", text)
+        if m.start() < max(end, begin + 1) and m.end() > begin
+    ]
+    return words[-1].group() if words else ""
 
 
 @dataclass(frozen=True)
@@ -265,7 +282,7 @@ class FeatureBook:
     """Everything one run of `lab sae features` says of one or two dictionaries.
 
     saes: names of the dictionaries that have cards, models: theirs in the same order; choices and scores are empty
-    but for Hearth.
+    but for Hearth. qualities: how good each dictionary is as loaded; empty in runs before it was measured with them.
     """
 
     run: str
@@ -280,3 +297,4 @@ class FeatureBook:
     scores: tuple[ChoiceScore, ...]
     summaries: tuple[FeatureSummary, ...]
     settings: Mapping[str, Any]
+    qualities: tuple[SaeCard, ...] = ()

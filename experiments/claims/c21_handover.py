@@ -1,0 +1,110 @@
+"""Claim 21: handing over a log.
+
+Question. A model talked under a scaffold. The scaffold is taken away and something of the talk is handed over
+instead: the whole transcript, its last exchange, the scaffold's facts, nothing. How much of the landing comes
+along?
+
+Prediction. The transcript brings back less than 80 % of the way from nothing to the scaffold's own landing; the
+last exchange less than the transcript; the facts next to nothing.
+
+Measure. Over the reply, all traits: 1 - distance(handed over, scaffold) / distance(nothing, scaffold), per
+scaffold; only scaffolds that land at least three noise floors from no scaffold count. Interval by resampling
+scaffolds. Transcript: as chat history, without a system prompt. A written summary is not among the conditions: the
+shipped organisms cannot write one, and one written by us would be another scaffold.
+
+Null. Nothing handed over: 0. The scaffold itself: 1.
+
+Verdict rule. "Not the experience": supported if the transcript's share lies below .8, refuted if above. The other
+conditions stand beside.
+
+What would change it. Longer conversations (here four turns), models that read their own voice out of a log better.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lab.claims import Frame, all_of, mean_over, names, of
+from lab.pipelines.claim_landings import land, load_model, scaffolds_of, traits_of, variant
+from lab.pipelines.claim_talk import renamed, talk
+from lab.pipelines.claims import ClaimConfig
+from lab.pipelines.compare import Progress
+from lab.records.claims import Effect, Observation
+from lab.store import Store
+
+TITLE = "Handing over a log is not handing over the experience"
+COMBINE = all_of
+CONDITIONS = ("transcript", "last exchange", "facts")
+
+
+@dataclass(frozen=True)
+class Config(ClaimConfig):
+    """How long the conversation is, and from how far off (in noise floors) there is something to hand over."""
+
+    turns: int = 4
+    far: float = 3.0
+
+
+CONFIG = Config(scaffolds=0)
+QUICK = Config(scaffolds=6, questions=6, turns=2, max_new_tokens=8)
+
+
+def observe(config: Config, store: Store, progress: Progress) -> list[Observation]:
+    """Per model, scaffold and condition: the share of the way that comes along."""
+    files, found = scaffolds_of(config), []
+    for k, name in enumerate(config.models):
+        part = lambda stage, share, k=k: progress(stage, (k + share) / len(config.models))  # noqa: E731
+        model = load_model(name, config)
+        asked = traits_of(model, config).of("select")
+        turns = [[asked[(t + j) % len(asked)] for j in range(len(files))] for t in range(config.turns)]
+        said = talk(model, files, turns, config, store, lambda s, f, part=part: part(s, f / 3))
+        bare = [
+            variant(f.paraphrases[0], f"{f.name}, {c}", ())
+            for f in files
+            for c in ("transcript", "last exchange")
+        ]
+        facts = [
+            variant(
+                f.paraphrases[0],
+                f"{f.name}, facts",
+                [s for s in f.paraphrases[0].segments if s.kind == "memory"],
+            )
+            for f in files
+        ]
+        nothing = variant(files[0].paraphrases[0], "nothing", ())
+        last = {n: h[-2:] for n, h in said.items()}
+        histories = renamed(said, ", transcript") | renamed(last, ", last exchange")
+        after = lambda s, f, part=part: part(s, (1 + 2 * f) / 3)  # noqa: E731
+        landed = land(model, [*files, *bare, *facts, nothing], config, store, after, histories=histories)
+        for f in files:
+            whole = landed.distance("nothing", f.name)
+            words = " / ".join(m.content for m in said[f.name])
+            found.append(Observation(landed.label, "from nothing", f.name, whole, note=words))
+            if not whole >= config.far:
+                continue
+            for c in CONDITIONS:
+                if c == "facts" and not any(s.kind == "memory" for s in f.paraphrases[0].segments):
+                    continue
+                share = 1 - landed.distance(f"{f.name}, {c}", f.name) / whole
+                found.append(Observation(landed.label, c, f.name, share))
+    return found
+
+
+def judge(observed: Sequence[Observation], rng: np.random.Generator) -> list[Effect]:
+    """The verdict rule."""
+    found = []
+    for model in names(observed, "models"):
+        mine = of(observed, models=model)
+        frame = Frame(
+            model, "what a transcript brings along", "share of the way to the scaffold", "below", 0.8,
+            "nothing handed over: 0", "scaffolds",
+        )  # fmt: skip
+        for c in CONDITIONS:
+            here = replace(
+                frame,
+                what=f"what the {c} bring{'' if c == 'facts' else 's'} along",
+                decides=c == "transcript",
+            )
+            found.append(mean_over(of(mine, series=c), rng, here))
+    return found

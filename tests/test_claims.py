@@ -1,0 +1,87 @@
+"""Claims: every verdict follows from its written rule, and is seldom "supported" where nothing is there."""
+
+import numpy as np
+import pytest
+from planted_claims import PLANTED
+
+from lab.claims import Frame, all_of, any_of, conclude, mean_over, verdict
+from lab.pipelines.claims import claims, sections_of
+from lab.records import LabError
+from lab.records.claims import SECTIONS, Observation
+from lab.stats import binomial_interval
+
+ALL = claims()
+RUNS = 60
+IDS = [f"claim {c.number}" for c in ALL]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "side", "p", "said"),
+    [
+        (1.1, 2.0, "above", np.nan, "supported"),
+        (1.1, 2.0, "above", 0.2, "cannot tell"),
+        (0.9, 2.0, "above", np.nan, "cannot tell"),
+        (0.1, 0.9, "above", np.nan, "refuted"),
+        (0.1, 0.9, "below", np.nan, "supported"),
+        (1.1, 2.0, "below", np.nan, "refuted"),
+        (np.nan, np.nan, "above", 0.001, "cannot tell"),
+    ],
+)
+def test_the_verdict_follows_from_the_interval(low, high, side, p, said):
+    assert verdict(low, high, side, 1.0, p) == said
+
+
+def test_verdicts_combine():
+    assert all_of(["supported", "refuted", "cannot tell"]) == "refuted"
+    assert all_of(["supported", "cannot tell"]) == "cannot tell"
+    assert all_of(["supported"] * 2) == "supported"
+    assert any_of(["refuted", "supported"]) == "supported"
+    assert any_of(["refuted", "cannot tell"]) == "cannot tell"
+    assert any_of(["refuted"] * 2) == "refuted"
+    assert all_of([]) == any_of([]) == "cannot tell"
+
+
+def test_every_claim_has_a_planted_truth():
+    assert {c.number for c in ALL} == set(PLANTED)
+
+
+@pytest.mark.parametrize("claim", ALL, ids=IDS)
+def test_the_docstring_says_everything_and_the_settings_are_frozen(claim):
+    assert set(claim.sections) == set(SECTIONS)
+    for config in (claim.experiment.CONFIG, claim.experiment.QUICK):
+        with pytest.raises(AttributeError):
+            config.seed = 1
+
+
+def test_a_missing_section_is_named(tmp_path):
+    with pytest.raises(LabError, match="Verdict rule"):
+        sections_of("Question. Is it so?", tmp_path / "c99.py")
+
+
+@pytest.mark.parametrize("claim", ALL, ids=IDS)
+def test_planted_truths_get_their_verdicts(claim):
+    rng = np.random.default_rng(claim.number)
+    for where, wanted in (("beyond", "supported"), ("short", "refuted")):
+        effects = claim.experiment.judge(PLANTED[claim.number](rng, where), rng)
+        assert conclude(effects, claim.experiment.COMBINE)[0] == wanted, (where, effects)
+
+
+@pytest.mark.parametrize("claim", ALL, ids=IDS)
+def test_at_the_bar_supported_is_as_rare_as_promised(claim):
+    rng = np.random.default_rng(100 + claim.number)
+    said = []
+    for _ in range(RUNS):
+        effects = claim.experiment.judge(PLANTED[claim.number](rng, "bar"), rng)
+        said.append(conclude(effects, claim.experiment.COMBINE)[0])
+    low, _ = binomial_interval(said.count("supported"), RUNS, 0.99)
+    assert low <= 0.05
+
+
+def test_outcomes_that_all_agree_still_leave_doubt():
+    rows = [Observation("m", "found", f"s{i}", 1.0) for i in range(10)]
+    found = mean_over(
+        rows, np.random.default_rng(0), Frame("m", "found", "share", "above", 0.8, "0", "scaffolds")
+    )
+    assert found.effect == found.high == 1.0
+    assert found.low == pytest.approx(0.025 ** (1 / 10))  # the exact limit of 10 of 10
+    assert found.verdict == "cannot tell"
