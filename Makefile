@@ -23,10 +23,10 @@ demo: $(STAMP)
 	@echo "dashboard: make dashboard   (then open http://127.0.0.1:8501)"
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -m ''
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m ''
 
 dashboard: $(STAMP)
 	$(BIN)/lab dashboard

@@ -23,5 +23,6 @@ st.navigation(
         st.Page("views/words.py", title="Words"),
         st.Page("views/atlas.py", title="Atlas"),
         st.Page("views/claims.py", title="Claims"),
+        st.Page("views/continuity.py", title="Continuity"),
     ]
 ).run()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from dashboards import loaders, panels
+from dashboards import background, loaders, panels
 from dashboards.jobs import Job
 from lab.figures import drift, trace
 from lab.figures.tokens import IN_SD
@@ -203,4 +203,4 @@ def _learn(file: Followed, config: WatchConfig) -> None:
         return
     if file.job is not None and (error := file.job.outcome.exception()) is not None:
         raise error
-    file.job, file.waiting = loaders.learn(config), True
+    file.job, file.waiting = background.learn(config), True

@@ -13,6 +13,7 @@ import streamlit as st
 from dashboards.jobs import Runner
 from lab.records import Comparison, LabError, PersonaMap, Steering, TraitBook
 from lab.records.atlas import AtlasBook
+from lab.records.continuity import ContinuityResult
 from lab.records.decomposition import DecompositionBook, ReadoutBook
 from lab.records.feature_cards import FeatureBook
 from lab.records.geometry import GeometryBook, TransferBook
@@ -20,20 +21,18 @@ from lab.records.words import WordsBook
 from lab.store import RunInfo, Store
 
 if TYPE_CHECKING:
-    from dashboards.jobs import Job, Progress
     from lab.pipelines.feature_runs import Hit
     from lab.pipelines.live import Speaker
     from lab.pipelines.watch import WatchConfig, Watcher
     from lab.records import Scaffold, ScaffoldFile
     from lab.records.claims import Finding
+    from lab.records.continuity import ContinuityItem
     from lab.records.features import SaeOrigin
     from lab.records.similarity import Beside
     from lab.records.trajectories import PathPoint
 
 Book = TypeVar("Book")
 ROOT = Path(__file__).resolve().parents[1]
-KEPT_MODELS = 3
-"""Loaded models that the server keeps for talking; the one made ready first goes first."""
 
 
 def runs_folder() -> Path:
@@ -72,6 +71,7 @@ READERS: dict[type, str] = {
     TransferBook: "lab.pipelines.transfer:load_transfer",
     AtlasBook: "lab.pipelines.atlas:load_atlas",
     WordsBook: "lab.pipelines.words:load_words",
+    ContinuityResult: "lab.pipelines.continuity:load_continuity",
     FeatureBook: "lab.pipelines.feature_runs:load_features",
     DecompositionBook: "lab.pipelines.decomposition_runs:load_decomposition",
     ReadoutBook: "lab.pipelines.readout_runs:load_readout",
@@ -159,13 +159,16 @@ def claims() -> dict[int, str]:
     return {c.number: c.title for c in listed()}
 
 
-def test_claim(number: int, models: tuple[str, ...], quick: bool) -> "Job":
-    """Test a claim on two models in the background."""
-    from lab.pipelines.claims import ClaimJob
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _battery(folder: str, run: str, created: str) -> "dict[str, ContinuityItem]":
+    from lab.pipelines.continuity_shown import asked
 
-    return in_background(
-        "lab.pipelines.claims:put_to_test", ClaimJob(number, models, quick), f"claim {number}"
-    )
+    return asked(_book(READERS[ContinuityResult], folder, run, created))
+
+
+def battery(info: RunInfo) -> "dict[str, ContinuityItem]":
+    """The items that a run of the battery asked, by id. LabError where their set does not come with the lab."""
+    return _battery(str(runs_folder()), info.id, info.created)
 
 
 def dictionaries() -> "dict[str, SaeOrigin]":
@@ -247,82 +250,31 @@ def runner() -> Runner:
 
 
 @st.cache_resource(show_spinner=False)
-def _speakers() -> "dict[tuple[str, str, str], Speaker]":
+def speakers() -> "dict[tuple[str, str, str], Speaker]":
+    """Models that are ready to be talked to, by folder of runs, model and trait set; those made ready first go first."""
     return {}
 
 
 def speaker(model: str, trait_set: str = "auto") -> "Speaker | None":
     """A model that is ready to be talked to; None before `prepare` has made it so."""
-    return _speakers().get((str(runs_folder()), model, trait_set))
-
-
-def prepare(models: list[str], trait_set: str = "auto") -> None:
-    """Make models ready in the background."""
-    folder, ready = str(runs_folder()), _speakers()
-
-    def work(report: "Progress") -> None:
-        from lab.pipelines.live import prepare as make
-
-        for k, model in enumerate(models):
-            made = make(
-                model, Store(Path(folder)), lambda stage, part, k=k: report(stage, (k + part) / len(models)),
-                trait_set,
-            )  # fmt: skip
-            ready[folder, model, trait_set] = made
-            while len(ready) > KEPT_MODELS:
-                ready.pop(next(iter(ready)))
-
-    runner().start(work)
-
-
-def in_background(job: str, config: object, about: str = "") -> "Job":
-    """Start a job by module and function of (config, store, progress), which is imported when it runs."""
-    found = store()
-    return runner().start(lambda report: resolve_name(job)(config, found, report), about)
-
-
-def learn_ordinary(speakers: "list[Speaker]", system: str) -> "Job":
-    """Learn in the background what is ordinary for models under a system prompt."""
-    folder = str(runs_folder())
-
-    def work(report: "Progress") -> None:
-        for k, one in enumerate(speakers):
-            one.learn(
-                system,
-                Store(Path(folder)),
-                lambda stage, part, k=k: report(stage, (k + part) / len(speakers)),
-            )
-
-    return runner().start(work)
+    return speakers().get((str(runs_folder()), model, trait_set))
 
 
 @st.cache_resource(show_spinner=False)
-def _watchers() -> "dict[tuple[object, ...], Watcher]":
+def watchers() -> "dict[tuple[object, ...], Watcher]":
+    """What is ordinary for models under system prompts, by `watched`."""
     return {}
 
 
-def _watched(config: "WatchConfig") -> tuple[object, ...]:
+def watched(config: "WatchConfig") -> tuple[object, ...]:
+    """Whose ordinary talk a configuration asks about."""
     system = tuple(m.content for m in config.conversation if m.role == "system")
     return str(runs_folder()), config.model, config.trait_set, config.promised, config.together, system
 
 
 def watcher(config: "WatchConfig") -> "Watcher | None":
     """What is ordinary for this model under the conversation's system prompt; None before `learn`."""
-    return _watchers().get(_watched(config))
-
-
-def learn(config: "WatchConfig") -> "Job":
-    """Learn it in the background; the one learned first goes first."""
-    folder, key, ready = str(runs_folder()), _watched(config), _watchers()
-
-    def work(report: "Progress") -> None:
-        from lab.pipelines.watch import make_watcher
-
-        ready[key] = make_watcher(config, Store(Path(folder)), report)
-        while len(ready) > KEPT_MODELS:
-            ready.pop(next(iter(ready)))
-
-    return runner().start(work)
+    return watchers().get(watched(config))
 
 
 @st.cache_data(show_spinner=False)

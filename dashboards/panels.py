@@ -21,6 +21,7 @@ from lab.figures.report import write_report
 from lab.records import Comparison, PersonaMap, ReplyRow, Steering, TraitBook
 from lab.records.atlas import AtlasBook
 from lab.records.claims import Finding
+from lab.records.continuity import ContinuityResult
 from lab.records.decomposition import DecompositionBook, ReadoutBook
 from lab.records.feature_cards import FeatureBook
 from lab.records.geometry import GeometryBook, TransferBook
@@ -125,6 +126,13 @@ def replies(comparison: Comparison, scaffold: str, trait: str) -> None:
     )  # fmt: skip
 
 
+def take_row(table: str, rows: Sequence[Mapping[str, str]]) -> None:
+    """The row of a table that was clicked makes choices: `rows` has them, by key, for each row."""
+    chosen = st.session_state[table]["selection"]["rows"]
+    if chosen and chosen[0] < len(rows):
+        st.session_state.update(rows[chosen[0]])
+
+
 def said(column: Any, head: str, texts: Sequence[str], colour: str) -> None:
     """Replies under a head in the colour of what they belong to; all of it is shown as it is."""
     column.html(f'<b style="border-left:4px solid {colour};padding-left:8px">{escape(head)}</b>')
@@ -137,11 +145,7 @@ def take_away(
     **about: str,
 ) -> None:  # fmt: skip
     """A button that gives a figure with its numbers and its origin, made when it is pressed."""
-    st.download_button(
-        "Figure, table and manifest (zip)",
-        lambda: figure_zip(stem, make(), table(), manifest(comparison, stem, **about)),
-        f"{stem}.zip", "application/zip", on_click="ignore", key=f"{stem}.zip",
-    )  # fmt: skip
+    _offer(stem, make, table, manifest(comparison, stem, **about))
 
 
 def give(
@@ -151,19 +155,32 @@ def give(
     """The same for a figure of another kind of run."""
     models = (found.model,) if isinstance(found, OneModel) else found.models
     origin = {"run": found.run, "figure": stem, **about, "models": [asdict(m) for m in models]}
+    _offer(stem, make, table, origin)
+
+
+def give_claim(
+    found: Finding, stem: str, make: Callable[[], Any], table: Callable[[], pd.DataFrame], **about: str
+) -> None:
+    """The same for a tested claim."""
+    origin = {"run": found.run, "figure": stem, **about, "claim": found.claim,
+              "models": [asdict(m) for m in found.models], "settings": dict(found.settings)}  # fmt: skip
+    _offer(stem, make, table, origin)
+
+
+def give_runs(
+    found: Sequence[ContinuityResult], stem: str, make: Callable[[], Any], table: Callable[[], pd.DataFrame]
+) -> None:
+    """The same for a figure of several runs, each of one model."""
+    runs = [{"run": r.run, "model": asdict(r.model), "settings": dict(r.settings)} for r in found]
+    _offer(stem, make, table, {"figure": stem, "runs": runs})
+
+
+def _offer(
+    stem: str, make: Callable[[], Any], table: Callable[[], pd.DataFrame], origin: Mapping[str, object]
+) -> None:
     st.download_button(
         "Figure, table and manifest (zip)", lambda: figure_zip(stem, make(), table(), origin),
         f"{stem}.zip", "application/zip", on_click="ignore", key=f"{stem}.zip",
-    )  # fmt: skip
-
-
-def give_claim(found: Finding, make: Callable[[], Any], table: Callable[[], pd.DataFrame]) -> None:
-    """The same for a tested claim."""
-    origin = {"run": found.run, "claim": found.claim, "models": [asdict(m) for m in found.models],
-              "settings": dict(found.settings)}  # fmt: skip
-    st.download_button(
-        "Figure, table and manifest (zip)", lambda: figure_zip(found.run, make(), table(), origin),
-        f"{found.run}.zip", "application/zip", on_click="ignore", key=f"{found.run}.zip",
     )  # fmt: skip
 
 

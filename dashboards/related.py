@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from dashboards import loaders, panels, start
+from dashboards import background, loaders, panels, start
 from lab.figures import lookup
 from lab.records import Comparison, ModelIdentity, ScaffoldFile
 from lab.records.geometry import GeometryBook
@@ -187,7 +187,7 @@ def make_now(job: str, config: Callable[[], object] | None, about: str, key: str
     now = loaders.runner().job
     busy = now is not None and now.running
     if config is not None and st.button("Make it now", disabled=busy, key=key):
-        loaders.in_background(job, config(), about)
+        background.in_background(job, config(), about)
         st.rerun()
     if now is not None and now.about == about:
         start.progress(lambda done: None)

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboards import loaders
+from dashboards import background, loaders
 from dashboards.panels import plain
 from lab.records import Comparison, LabError, ScaffoldFile
 
@@ -111,7 +111,7 @@ def form() -> None:
         seed = columns[1].number_input("Seed", 0, value=0, step=1)
         tokens = columns[2].number_input("New tokens per reply", 4, 512, 40)
         dtype = columns[3].selectbox("Number format", ["float32", "bfloat16"])
-    busy = (job := loaders.runner().job) is not None and job.running
+    busy = background.busy()
     ready = len(models) == 2 and bool(scaffolds)
     if st.button("Run the comparison", type="primary", disabled=busy or not ready):
         start(models, scaffolds, trait_set.strip() or "auto", int(seed), int(tokens), dtype)
@@ -129,7 +129,7 @@ def start(
         models=tuple(models), scaffolds=tuple(scaffolds), trait_set=trait_set, dtype=dtype, seed=seed,
         max_new_tokens=tokens,
     )  # fmt: skip
-    loaders.in_background("lab.pipelines.compare:compare", config)
+    background.in_background("lab.pipelines.compare:compare", config)
 
 
 def progress(finished: Callable[[Any], None]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from dashboards import loaders, start
+from dashboards import background, loaders, start
 from dashboards.drift_parts import SERIES, trait_set_choice
 from dashboards.panels import draw, plain, shade
 from lab.figures import drift, trace
@@ -80,9 +80,9 @@ def _make_ready(waiting: list[str], traits: str) -> None:
     st.write(
         f"{plain(' and '.join(waiting))}: directions are made once, from replies at both poles of each trait."
     )
-    busy = (job := loaders.runner().job) is not None and job.running
+    busy = background.busy()
     if st.button("Make ready", type="primary", disabled=busy):
-        loaders.prepare(waiting, traits)
+        background.prepare(waiting, traits)
         st.rerun()
     start.progress(lambda _: st.rerun() if all(loaders.speaker(m, traits) for m in waiting) else None)
 
@@ -118,7 +118,7 @@ def _converse(
     if left.button("Begin anew", disabled=not talks):
         talks.clear()
         st.rerun()
-    busy = (job := loaders.runner().job) is not None and job.running
+    busy = background.busy()
     said = st.chat_input("Say something to all of them", disabled=busy)
     if said:
         number = 1 + max((t.number for talk in talks.values() for t in talk.turns), default=0)
@@ -221,7 +221,7 @@ def _ordinary(speakers: Mapping[str, Speaker], system: str) -> None:
             "push included."
         )
         if right.button("Learn the band", disabled=job is not None and job.running):
-            st.session_state["steer_job"] = loaders.learn_ordinary(unknown, system)
+            st.session_state["steer_job"] = background.learn_ordinary(unknown, system)
             st.rerun()
     else:
         st.caption(

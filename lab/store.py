@@ -174,9 +174,12 @@ class Store:
 
     def save_tables(
         self, run: str, kind: str, models: Sequence[ModelIdentity | TestedModel], tables: Mapping[str, pd.DataFrame],
-        write: Callable[[Path], None] | None = None, more: Mapping[str, object] | None = None,
+        write: Callable[[Path], None] | None = None, more: Mapping[str, object] | None = None, title: str = "",
     ) -> Path:  # fmt: skip
-        """A run of tables, of `more` in its manifest, and of the files that `write` puts into its folder."""
+        """A run of tables, of `more` in its manifest, and of the files that `write` puts into its folder.
+
+        title: what `lab runs` calls it; else the models.
+        """
 
         def fill(folder: Path) -> None:
             for name, table in tables.items():
@@ -186,7 +189,7 @@ class Store:
 
         names = [m.name for m in models]
         manifest = {"models": [asdict(m) for m in models], **(more or {})}
-        return self._publish(run, kind, " and ".join(names), names, [], manifest, fill)
+        return self._publish(run, kind, title or " and ".join(names), names, [], manifest, fill)
 
     def _publish(
         self, run: str, kind: str, title: str, models: list[str], scaffolds: list[str],
@@ -295,11 +298,11 @@ class Store:
 
     def save_records(
         self, run: str, kind: str, models: Sequence[ModelIdentity | TestedModel],
-        rows: Mapping[str, Sequence[Mapping[str, Any]]], more: Mapping[str, object],
+        rows: Mapping[str, Sequence[Mapping[str, Any]]], more: Mapping[str, object], title: str = "",
     ) -> Path:  # fmt: skip
         """A run of `lab KIND` as tables of flat rows; `more` goes into its manifest."""
         tables = {name: pd.DataFrame(list(each)) for name, each in rows.items()}
-        return self.save_tables(run, kind, models, tables, more=more)
+        return self.save_tables(run, kind, models, tables, more=more, title=title)
 
     def load_rows(
         self, run: str, kind: str, names: Sequence[str]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from planted_claims_geometry import collision, noisy
+from planted_claims import PLANTED, noisy
 
 from lab.geometry.atlas import overlap, relabelings_within
 from lab.pipelines.claims import ClaimConfig, claim
@@ -83,10 +83,10 @@ def test_a_beginning_stands_in_the_models_own_turn_and_replies_are_kept(loaded, 
 def test_collision_recovers_its_share_and_abstains_where_cards_do_nothing():
     experiment = claim(5).experiment
     rng = np.random.default_rng(0)
-    found = experiment.judge(collision(rng, "bar"), rng)[0]
+    found = experiment.judge(PLANTED[5](rng, "bar"), rng)[0]
     assert found.low < 0.25 < found.high
     assert found.effect == pytest.approx(0.25, abs=0.05)
-    rows = collision(rng, "bar")
+    rows = PLANTED[5](rng, "bar")
     noise = [
         type(r)(r.models, r.series, r.cluster, 1.0 if r.series == "pair" else rng.normal()) for r in rows
     ]
@@ -98,7 +98,7 @@ def test_collision_recovers_its_share_and_abstains_where_cards_do_nothing():
 def test_a_model_that_is_deaf_to_its_own_words_returns_without_compensation():
     experiment, rng = claim(8).experiment, np.random.default_rng(0)
     rows = []
-    for cell in experiment.CELLS:
+    for cell in ("up after up", "up after down", "down after up", "down after down"):
         mean = 1.0 if cell.startswith("up") else -1.0
         rows += noisy(rng, "m", f"{cell}, warmth", mean, 0.01)
     back, extra = experiment.judge(rows, rng)[1:]
@@ -108,7 +108,6 @@ def test_a_model_that_is_deaf_to_its_own_words_returns_without_compensation():
 
 @pytest.mark.parametrize("number", [1, 2, 18, 19])
 def test_without_its_companion_a_claim_of_difference_is_never_supported(number):
-    from planted_claims import PLANTED
 
     rng = np.random.default_rng(number)
     rows = [

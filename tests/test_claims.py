@@ -1,10 +1,13 @@
 """Claims: every verdict follows from its written rule, and is seldom "supported" where nothing is there."""
 
+import json
+
 import numpy as np
 import pytest
 from planted_claims import PLANTED
 
 from lab.claims import Frame, all_of, any_of, conclude, mean_over, verdict
+from lab.cli import main
 from lab.pipelines.claims import claims, sections_of
 from lab.records import LabError
 from lab.records.claims import SECTIONS, Observation
@@ -85,3 +88,31 @@ def test_outcomes_that_all_agree_still_leave_doubt():
     assert found.effect == found.high == 1.0
     assert found.low == pytest.approx(0.025 ** (1 / 10))  # the exact limit of 10 of 10
     assert found.verdict == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "joy"], "expected a claim's number"),
+        (["run", "99"], "no claim 99"),
+        (["run", "6", "hearth-a"], "models come after --models"),
+        (["run", "6", "--base", "hearth-base"], "claim 6 reads no companion; leave out base"),
+        (["run", "4", "--models", "hearth-a"], "takes two models, got 1"),
+        (["report", "--no-shipped"], "no claim was tested yet"),
+    ],
+)
+def test_wrong_input_is_a_message_and_status_2(arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["lab", "claims", *arguments, "--runs", str(tmp_path / "runs")])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_list_says_what_is_measured(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["lab", "claims", "list", "--json"])
+    with pytest.raises(SystemExit):
+        main()
+    listed = json.loads(capsys.readouterr().out)["claims"]
+    assert [c["claim"] for c in listed] == list(range(1, 23))
+    assert all(c["Measure"] and c["Verdict rule"] for c in listed)

@@ -43,3 +43,14 @@ def test_no_claim_is_supported_by_random_networks_beyond_chance(anyone):
     supported = [n for n, verdict in said.items() if verdict == "supported"]
     low, _ = binomial_interval(len(supported), len(said), 0.99)
     assert low <= 0.05, said
+
+
+@pytest.mark.slow
+def test_two_runs_with_one_seed_agree_bit_for_bit(anyone, tmp_path):
+    names, store = anyone
+    each = next(c for c in ALL if c.number == 21)
+    config = configured(each, names, quick=True)
+    one, two = (run(each, config, s, lambda stage, part: None) for s in (store, Store(tmp_path)))
+    assert one.run == two.run
+    assert repr(one.observations) == repr(two.observations)
+    assert repr(one.effects) == repr(two.effects)

@@ -19,7 +19,7 @@ def parrots(store, tmp_path):
 
     found = {name: Parrot(name) for name in ("hearth-a", "hearth-b")}
     for name, parrot in found.items():
-        loaders._speakers()[str(tmp_path), name, "auto"] = parrot
+        loaders.speakers()[str(tmp_path), name, "auto"] = parrot
     return found
 
 

@@ -409,7 +409,7 @@ def test_talking_shows_the_unpushed_beside_the_pushed(store, tmp_path):
     from dashboards import loaders
 
     parrot = Parrot()
-    loaders._speakers()[str(tmp_path), "hearth-a", "auto"] = parrot
+    loaders.speakers()[str(tmp_path), "hearth-a", "auto"] = parrot
     at = page("steer")
     assert at.segmented_control(key="steer_view").value == "Talk"
     at.slider(key="push warmth").set_value(0.25).run()

@@ -64,7 +64,7 @@ def test_a_straight_way_through_a_dense_model_ends_where_it_should(loaded, store
 def test_a_gap_stays_as_it_is_on_a_finer_grid(loaded, store):
     ladder = climb(loaded("mixtral", num_hidden_layers=4), ONE, OTHER, QUESTIONS, 16, store)
     assert ladder.routers > 0
-    rows = np.flatnonzero(ladder.fine.switches.sum(axis=1))
+    rows = np.flatnonzero(ladder.fine.switches.sum(axis=1)).tolist()
     assert len(rows), "four experts of random weights switch on the way"
     for row in rows:
         on = ladder.fine.switches[row] > 0

@@ -1,6 +1,6 @@
 """Generation with cache: what is kept, and that a killed run goes on to the same bits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from conftest import with_replies  # noqa: F401
 
 from lab.pipelines import replies
 from lab.pipelines.replies import Job, Runner
-from lab.records import Direction, Question, Site
+from lab.records import Direction, Message, Question, Site
 from lab.steering import Add
 from lab.store import Store
 
@@ -110,3 +110,14 @@ def test_edits_and_their_end_have_replies_of_their_own(loaded, tmp_path):
     np.testing.assert_allclose(spawn @ direction.vector, 4.0, atol=1e-3)
     mean = lambda m: np.array([np.mean(r.projections["t"][2:]) for r in m.replies])  # noqa: E731
     assert (mean(pushed) - mean(short)).mean() > 2.0, "the push is gone after two tokens"
+
+
+def test_what_was_said_before_the_question_is_part_of_a_chat_and_of_its_key(loaded, tmp_path):
+    question = Question("q", "How was your day?", "test")
+    plain = Job("s", 0, question, "You are kind.")
+    after = replace(plain, history=(Message("user", "Hello."), Message("assistant", "Go away.")))
+    assert plain.content == ["You are kind.", "How was your day?", 0, 0]
+    assert after.content != plain.content
+    one, two = run(loaded("llama"), tmp_path, [[plain], [after]])
+    assert "Go away." in two.prompts[0] and "Go away." not in one.prompts[0]
+    assert not np.array_equal(one.pooled["spawn"], two.pooled["spawn"])

@@ -135,7 +135,7 @@ def landings(L):
     """Landings [trait, scaffold, wording, question] without a model behind them."""
     names = tuple(f"s{i}" for i in range(L.shape[1]))
     cells = {(t, "reply_mean"): x for t, x in zip(TRAITS, L, strict=True)}
-    return Landings("m", names, tuple("abcd"[: L.shape[3]]), TRAITS, cells, {}, None)
+    return Landings("m", names, tuple("abcd"[: L.shape[3]]), TRAITS, cells, {}, None)  # type: ignore[arg-type]
 
 
 def test_displacement_is_told_in_distances_of_two_wordings():

@@ -20,10 +20,11 @@ try:
     mine = {f.run: f for f in found if f.claim == int(number)}
     if mine:
         run = panels.choose("Tested on", list(mine), "claim_run", words=lambda r: parts.run_words(mine[r]))
+        parts.run_again(int(number))
         parts.card(mine[run])
     else:
         st.info("Not tested here yet.")
         st.code(f"lab claims run {number}", language=None)
-    parts.run_again(int(number))
+        parts.run_again(int(number))
 except LabError as error:
     st.error(panels.plain(error))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboards import drift_parts, loaders, panels, start
+from dashboards import background, drift_parts, loaders, panels, start
 from lab.pipelines.watch import Watch, WatchConfig
 from lab.prompts.personas import parse_conversation
 from lab.records import LabError, Message
@@ -58,10 +58,10 @@ def settings() -> WatchConfig | None:
 def given(config: WatchConfig | None) -> None:
     """A conversation that is whole."""
     messages = conversation()
-    busy = (job := loaders.runner().job) is not None and job.running
+    busy = background.busy()
     asked = st.button("Follow it", type="primary", disabled=busy or not config or not messages)
     if asked and config and messages:
-        loaders.in_background("lab.pipelines.watch:watch", replace(config, conversation=messages))
+        background.in_background("lab.pipelines.watch:watch", replace(config, conversation=messages))
         st.rerun()
     start.progress(lambda done: drift_parts.show(done) if isinstance(done, Watch) else None)
 

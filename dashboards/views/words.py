@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboards import loaders, panels, start, words_parts
+from dashboards import background, loaders, panels, start, words_parts
 from lab.pipelines.words import WordsConfig
 from lab.records import LabError
 from lab.records.words import WordsBook
@@ -26,10 +26,10 @@ def form() -> None:
     )  # fmt: skip
     text = st.text_area("Text", loaders.words_text(), height=140, key="words_text")
     place = panels.choose("Where it stands", list(PLACES), "words_place", words=PLACES.get)
-    busy = (job := loaders.runner().job) is not None and job.running
+    busy = background.busy()
     if st.button("Read it", type="primary", disabled=busy or not (a and b and text.strip())):
         second = None if control in (None, NOBODY) else control
-        loaders.in_background(
+        background.in_background(
             "lab.pipelines.words:words", WordsConfig((str(a), str(b)), second, text, place=place)
         )
         st.rerun()

@@ -50,6 +50,7 @@ COMBINE = all_of
 COMPANIONS = ("second_seed",)
 STAGE: Stage = "chosen layers"
 SCOPE = "within category"
+LINED = "concepts that line up, of those that could"
 PAIR, SEEDS, TWINS = "pair", "two seeds", "untrained twins"
 
 
@@ -156,10 +157,8 @@ def judge(
     ]
     for what in (PAIR, SEEDS, TWINS):
         lined, best, chance = _columns(observed, what)
-        frame = Frame(
-            lined[0].models if lined else label, f"{what}: concepts that line up, of those that could", "share",
-            "below", never, "0: random pairings", "concepts", decides=False,
-        )  # fmt: skip
+        who = lined[0].models if lined else label
+        frame = Frame(who, LINED, "share", "below", never, "0: random pairings", "concepts", decides=False)
         if lined:
             found.append(statistic([lined, best], lambda m, c=chance: _share(m, c), rng, frame))
     return [*found, *_beside(observed, label, rng)]
@@ -199,8 +198,8 @@ def _beside(observed: Sequence[Observation], label: str, rng: np.random.Generato
     for row in (r for r in observed if r.series.startswith("similar, ")):
         name = row.series.removeprefix("similar, ")
         frame = Frame(
-            label, f"{name} within categories", "share of its ceiling", "below", 0.5, "relabelings", "frames",
-            decides=False,
+            f"{label}, {name}", "agreement within categories", "share of its ceiling", "below", 0.5, "relabelings",
+            "frames", decides=False,
         )  # fmt: skip
         found.append(reported(row, frame))
     for kind in dict.fromkeys(
@@ -208,8 +207,7 @@ def _beside(observed: Sequence[Observation], label: str, rng: np.random.Generato
     ):
         lined, best, chance = _columns(observed, PAIR, kind)
         frame = Frame(
-            label, f"{kind}: concepts that line up, of those that could", "share", "below", 0.1, "0: random pairings",
-            "concepts", decides=False,
+            f"{label}, {kind}", LINED, "share", "below", 0.1, "0: random pairings", "concepts", decides=False,
         )  # fmt: skip
         found.append(statistic([lined, best], lambda m, c=chance: _share(m, c), rng, frame))
     return found

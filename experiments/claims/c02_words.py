@@ -145,7 +145,7 @@ def judge(observed: Sequence[Observation], rng: np.random.Generator, bar: float 
             "0: labels permuted within categories", "words",
         )  # fmt: skip
         beyond = replace(
-            frame, what=f"{stage}: in common, over what two seeds have in common", unit="of two seeds' share",
+            frame, what=f"{stage}: in common, over what two seeds have in common", unit="shares of two seeds'",
             null="1: as two seeds",
         )  # fmt: skip
         if not pair:
@@ -156,11 +156,14 @@ def judge(observed: Sequence[Observation], rng: np.random.Generator, bar: float 
             decide.append(ratio(pair, seeds, rng, beyond))
         else:
             decide.append(abstain("no second seed of the first model to hold it against", beyond))
-        others = {"two seeds": seeds, "untrained twins": twins, "words of feeling": _feelings(pair)}
-        for what, rows in others.items():
+        feelings = [replace(r, models=f"{r.models}, words of feeling") for r in _feelings(pair)]
+        for rows in (seeds, twins, feelings):
             if rows:
                 words = replace(
-                    frame, models=rows[0].models, what=f"{stage}: nearest in common, {what}", decides=False
+                    frame,
+                    models=rows[0].models,
+                    what=f"{stage}: nearest in common, to hold it against",
+                    decides=False,
                 )
                 beside.append(mean_over(rows, rng, words))
     return [*decide, *beside]

@@ -145,7 +145,7 @@ def _axis(observed: Sequence[Observation], bar: float) -> list[Effect]:
     frame = Frame(
         "",
         "role loadings on the assistant axis, r",
-        "of what is possible",
+        "shares of what is possible",
         "below",
         bar,
         "0: roles permuted",
@@ -166,7 +166,7 @@ def _way(observed: Sequence[Observation], way: str, bar: float) -> list[Effect]:
     """What directions carried one way recover: mean over traits, then each."""
     means = {n: _mean(of(observed, models=way, series=n)) for n in ("shuffled maps", "other traits")}
     null = "; ".join(["0: random directions", *(f"{n} {v:.2f}" for n, v in means.items() if not np.isnan(v))])
-    frame = Frame(way, "what carried directions recover of native ones", "recovery", "below", bar, null)
+    frame = Frame(way, "what carried directions recover of native ones", "share", "below", bar, null)
     rows = [r for r in of(observed, models=way, series="recovery") if not np.isnan(r.value)]
     if not rows:
         return [abstain("no native direction steers this model beyond random ones", frame)]

@@ -241,15 +241,9 @@ def _beside(
 
 def _crossing(sizes: np.ndarray, means: np.ndarray) -> np.ndarray:
     """Size per draw at which the displacement first passes 1 floor; [size + floor, draw] squared means."""
-    floors = np.sqrt(means[:-1] / means[-1])
-    found = np.full(floors.shape[1], sizes[-1], dtype=np.float64)
-    for d, course in enumerate(floors.T):
-        above = np.flatnonzero(course > 1)
-        if len(above):
-            k = int(above[0])
-            found[d] = (
-                sizes[0]
-                if k == 0
-                else np.exp(np.interp(1.0, course[k - 1 : k + 1], np.log(sizes[k - 1 : k + 1])))
-            )
-    return found
+    floors, at = np.sqrt(means[:-1] / means[-1]), np.log(sizes)
+    k = np.clip((floors > 1).argmax(axis=0), 1, None)
+    before, after = (np.take_along_axis(floors, n[None], axis=0)[0] for n in (k - 1, k))
+    gone = np.clip((1 - before) / np.where(after > before, after - before, 1.0), 0, 1)
+    found = np.exp(at[k - 1] + gone * (at[k] - at[k - 1]))
+    return np.where((floors > 1).any(axis=0), np.where(floors[0] > 1, sizes[0], found), sizes[-1])

@@ -33,6 +33,7 @@ and smaller experts, a twin that lost much of what its dense parent knew (see th
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
@@ -73,7 +74,15 @@ def observe(config: Config, store: Store, progress: Progress) -> list[Observatio
     files = scaffolds_of(config)
     ring = [(a.paraphrases[0], b.paraphrases[-1]) for a, b in pairwise([*files, files[0]])]
     if not config.experts:
-        return [Observation("", "no twin", "all", float("nan"), note="no mixture-of-experts twin was given")]
+        return [
+            Observation(
+                Path(config.models[0]).name,
+                "no twin",
+                "all",
+                float("nan"),
+                note="no mixture-of-experts twin was given",
+            )
+        ]
     roles = {DENSE: config.models[0], EXPERTS: config.experts}
     roles |= {SEED: config.second_seed} if config.second_seed else {}
     found: list[Observation] = []
@@ -148,12 +157,13 @@ def judge(
         replace(frame, what=f"largest over median step {place}, experts over dense") for place in PLACES
     ]
     stair = Frame(
-        label.split(" | ")[0], "the way that is made in gaps", "share", "above", gaps, "0: no gap", "ladders"
+        label.split(" | ")[0], "the way that is made in gaps", "shares", "above", gaps, "0: no gap", "ladders"
     )
     if lacking := of(observed, series="no twin"):
-        return [abstain(lacking[0].note, f) for f in (*deciding, stair)]
+        alone = lacking[0].models
+        return [abstain(lacking[0].note, replace(f, models=alone)) for f in (*deciding, stair)]
     found = [
-        difference(*(of(observed, series=f"jumpiness, {place}, {role}") for role in (EXPERTS, DENSE)), rng, f)
+        _between_twins(observed, f"jumpiness, {place}", rng, f)
         for place, f in zip(PLACES, deciding, strict=True)
     ]
     made = of(observed, series=f"gaps, in states, {EXPERTS}")
@@ -164,6 +174,14 @@ def judge(
     else:
         found.append(mean_over(made, rng, stair))
     return [*found, *_beside(observed, rng, frame)]
+
+
+def _between_twins(
+    observed: Sequence[Observation], what: str, rng: np.random.Generator, frame: Frame
+) -> Effect:
+    """Experts − dense, over the ladders that both have."""
+    experts, dense = (of(observed, series=f"{what}, {role}") for role in (EXPERTS, DENSE))
+    return difference(experts, dense, rng, frame)
 
 
 def _beside(observed: Sequence[Observation], rng: np.random.Generator, frame: Frame) -> list[Effect]:
@@ -180,11 +198,10 @@ def _beside(observed: Sequence[Observation], rng: np.random.Generator, frame: Fr
         share = replace(
             beside,
             what=f"largest tenth of the steps {place}, experts − dense",
-            unit="share of the way",
+            unit="shares of the way",
             bar=0.1,
         )
-        twins = (of(observed, series=f"largest tenth, {place}, {r}") for r in (EXPERTS, DENSE))
-        found.append(difference(*twins, rng, share))
+        found.append(_between_twins(observed, f"largest tenth, {place}", rng, share))
         switched = replace(
             beside, models=frame.models.split(" | ")[0], what=f"steps with a switch over steps without, {place}",
             bar=0.0, null="0: as long as those without",
@@ -199,7 +216,7 @@ def _beside(observed: Sequence[Observation], rng: np.random.Generator, frame: Fr
         if rows := of(observed, series=f"reach, in states, {role}"):
             far = replace(
                 beside, models=rows[0].models, what="reach of the ways in states", bar=LEAST_REACH,
-                unit="of the distance between the scaffolds' own states", null="0: no scaffold there yet",
+                unit="shares of the distance between the scaffolds' own states", null="0: no scaffold there yet",
             )  # fmt: skip
             found.append(mean_over(rows, rng, far))
     loss = replace(
@@ -210,4 +227,4 @@ def _beside(observed: Sequence[Observation], rng: np.random.Generator, frame: Fr
         bar=0.1,
         null="0: matched in loss",
     )
-    return [*found, difference(*(of(observed, series=f"loss, {r}") for r in (EXPERTS, DENSE)), rng, loss)]
+    return [*found, _between_twins(observed, "loss", rng, loss)]

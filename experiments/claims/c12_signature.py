@@ -160,11 +160,16 @@ def _learned(
         k: float(np.nanmean(losses(m, held, store))) for k, m in (("s", pupil), ("t", teacher), ("b", begun))
     }
     other = {k: float(np.nanmean(losses(m, swapped, store))) for k, m in (("s", pupil), ("t", teacher))}
-    way = (own["b"] - own["s"]) / (own["b"] - own["t"])
-    use = (other["s"] - own["s"]) / (other["t"] - own["t"])
+    way = _share(own["b"] - own["s"], own["b"] - own["t"])
+    use = _share(other["s"] - own["s"], other["t"] - own["t"])
     told = f"nats per token: {own['b']:.2f} before, {own['s']:.2f} after, teacher {own['t']:.2f}"
     n = len(held)
     return [Observation(name, what, "all", v, n=n, note=told) for what, v in ((WAY, way), (USE, use))]
+
+
+def _share(part: float, whole: float) -> float:
+    """NaN where there was nothing to learn."""
+    return part / whole if whole > 0 else float("nan")
 
 
 # ------------------------------------------------------------------ the rule
@@ -177,7 +182,9 @@ def judge(
     """The verdict rule."""
     apart = of(observed, series="what separates the teachers")
     pair = next(r.models for r in observed)
-    frame = Frame(pair, "signature, seed 1", "of what separates the teachers", "above", bar, "0: no trace")
+    frame = Frame(
+        pair, "signature, seed 1", "shares of what separates the teachers", "above", bar, "0: no trace"
+    )
     if lacking := of(observed, series="one teacher"):
         return [abstain(lacking[0].note, frame)]
     found = []
@@ -191,7 +198,8 @@ def judge(
         this = replace(frame, what=f"signature, seed {k}")
         if failed:
             worst = min(failed, key=lambda r: r.value)
-            said = f"did not learn what is measured: {worst.models} has {worst.value:.0%} of its teacher's {worst.series}"
+            had = "no measure" if np.isnan(worst.value) else f"{worst.value:.0%}"
+            said = f"did not learn what is measured: {worst.models} has {had} of its teacher's {worst.series}"
             found.append(abstain(f"{said} ({worst.note})", this))
             this = replace(this, what=f"{this.what}, for what it is worth", decides=False)
         found.append(ratio(own, apart, rng, this))
@@ -206,19 +214,24 @@ def _beside(
     if same:
         words = replace(frame, what="nearness of students of one teacher − of two", unit="CKA", bar=0.0)
         found.append(difference(same, crossed, rng, words))
-    seeds = [of(observed, series=f"own minus other, seed {k}") for k in (1, 2)]
-    if all(seeds):
+    one, two = (of(observed, series=f"own minus other, seed {k}") for k in (1, 2))
+    if one and two:
         words = replace(
             frame, what="signature of seed 1 − of seed 2, times what separates the teachers", unit="CKA"
         )
-        found.append(difference(*seeds, rng, replace(words, bar=0.0, null="0: seeds agree")))
+        found.append(difference(one, two, rng, replace(words, bar=0.0, null="0: seeds agree")))
+    wide = of(observed, series="what separates the teachers, over questions")
+    for k in (1, 2):
+        if own := of(observed, series=f"own minus other, seed {k}, over questions"):
+            words = replace(frame, what=f"signature over questions, seed {k}", cluster="scaffolds")
+            found.append(ratio(own, wide, rng, words))
     words = replace(
         frame, what="what separates the teachers", unit="1 − CKA", bar=0.0, null="0: one geometry"
     )
     found.append(mean_over(apart, rng, words))
     for row in (*of(observed, series=WAY), *of(observed, series=USE)):
         words = replace(
-            frame, models=row.models, what=row.series, unit="share of the teacher's", bar=0.5, null="0: as before",
+            frame, models=row.models, what=row.series, unit="shares of the teacher's", bar=0.5, null="0: as before",
             cluster="held-out replies",
         )  # fmt: skip
         found.append(reported(row, words))

@@ -111,7 +111,7 @@ def judge(
     found = []
     for row in (r for who in ("two models", "two seeds") for r in of(observed, series=f"{GAIN}, {who}")):
         frame = Frame(
-            row.models, "distance of heads that the same text removes", "of that on different texts", "below", gone,
+            row.models, "distance of heads that the same text removes", "shares of that on different texts", "below", gone,
             "0: as on different texts", "texts", decides=row.series.endswith("two models"),
         )  # fmt: skip
         found.append(_over(row, apart[row.models].null, frame))
@@ -119,8 +119,8 @@ def judge(
     seeds = [r for r in apart.values() if r.series.endswith("two seeds")]
     label = next((r.models for r in apart.values() if r.series.endswith("two models")), "")
     frame = Frame(
-        label, "distance of heads beyond a second seed's", "of the seeds' distance", "above", beyond, "0: as two seeds",
-        "texts",
+        label, "distance of heads beyond a second seed's", "shares of the seeds' distance", "above", beyond,
+        "0: as two seeds", "texts",
     )  # fmt: skip
     if further and seeds:
         found.append(_over(further[0], seeds[0].value, frame))

@@ -10,9 +10,9 @@ its landings differ. (Seen before this was written: tokens per word 1.08 and 1.2
 Measure. (a) Distinct words of all scaffolds that the two tokenizers cut at different places, as a share; interval by
 resampling words. (b) Per wording of every scaffold: the gap in tokens per word, absolute; and the gap between the two
 models' landings, Euclidean over traits, each trait's mean gap taken out (what the models do differently everywhere is
-no matter of this text). Spearman correlation; interval by resampling scaffolds, their wordings together. Beside it,
-word by word: the same correlation of the gap in tokens with the log rank of the word's own place where a map puts it
-(claim 1's atlas), in the two models and in their untrained twins.
+no matter of this text). Spearman correlation; interval by jackknife over scaffolds, their wordings together, on
+Fisher's scale. Beside it, word by word: the same correlation of the gap in tokens with the log rank of the word's own
+place where a map puts it (claim 1's atlas), in the two models and in their untrained twins.
 
 Null. (b) 0: gaps in tokens dealt anew to the scaffolds, wordings together.
 
@@ -30,7 +30,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from lab.claims import DRAWS, Frame, abstain, all_of, effect, mean_over, of
+from lab.claims import Frame, abstain, all_of, effect, mean_over, of
+from lab.dosage import jackknife_interval
 from lab.geometry.words import cut_words, distinct, pieces, words_of
 from lab.pipelines.atlas import AtlasConfig, atlas
 from lab.pipelines.claim_landings import Landings, land, load_model, scaffolds_of
@@ -41,7 +42,7 @@ from lab.pipelines.untrained_atlas import untrained_atlas
 from lab.records import ScaffoldFile
 from lab.records.atlas import AtlasBook
 from lab.records.claims import Effect, Observation
-from lab.stats import MIN_CLUSTERS, cluster_weights, correlation, interval, upper_p
+from lab.stats import MIN_CLUSTERS, correlation, upper_p
 from lab.store import Store
 
 TITLE = "Tokenizers cut the world differently, and the cut matters"
@@ -196,13 +197,16 @@ def _correlated(
     if len(names) < MIN_CLUSTERS or np.ptp(x) == 0:
         return abstain(f"{len(names)} {frame.cluster}, or no gap in tokens: nothing to correlate", frame)
     ranks = stats.rankdata(x), stats.rankdata(y)
-    weights = np.concatenate([np.ones((1, len(x))), cluster_weights([clusters], DRAWS, rng)])
-    r = correlation(*(np.broadcast_to(v, weights.shape) for v in ranks), weights)
-    low, high = interval(r[1:], len(names))
+    weights = np.array([np.ones(len(x)), *(code != k for k in range(len(names)))])
+    one, other = (np.broadcast_to(v, weights.shape) for v in ranks)
+    # On Fisher's scale: by bootstrap 6.5 % of simulated runs with r at the bar were called supported, not 2.5 %.
+    z = np.arctanh(np.clip(correlation(one, other, weights), -0.999999, 0.999999))
+    (low,), (high,) = jackknife_interval(z[:1], z[1:, None])
     rows = [np.flatnonzero(code == k) for k in range(len(names))]
+    r = float(np.tanh(z[0]))
     null = np.array([_dealt(ranks, rows, rng) for _ in range(999)])
     return effect(
-        float(r[0]), float(low), float(high), len(names), replace(frame, p=upper_p(float(r[0]), null))
+        r, float(np.tanh(low)), float(np.tanh(high)), len(names), replace(frame, p=upper_p(r, null))
     )
 
 

@@ -10,7 +10,9 @@ last exchange less than the transcript; the facts next to nothing.
 Measure. Over the reply, all traits: 1 - distance(handed over, scaffold) / distance(nothing, scaffold), per
 scaffold; only scaffolds that land at least three noise floors from no scaffold count. Interval by resampling
 scaffolds. Transcript: as chat history, without a system prompt. A written summary is not among the conditions: the
-shipped organisms cannot write one, and one written by us would be another scaffold.
+shipped organisms cannot write one, and one written by us would be another scaffold. Beside: the items of the
+continuity battery that rest on memory and boundaries, lost with each of these in place of the scaffold (this part
+was added after the landings had been seen).
 
 Null. Nothing handed over: 0. The scaffold itself: 1.
 
@@ -22,20 +24,30 @@ What would change it. Longer conversations (here four turns), models that read t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lab.claims import Frame, all_of, mean_over, names, of
+from lab.claims import Frame, all_of, difference, mean_over, names, of
 from lab.pipelines.claim_landings import land, load_model, scaffolds_of, traits_of, variant
 from lab.pipelines.claim_talk import renamed, talk
 from lab.pipelines.claims import ClaimConfig
 from lab.pipelines.compare import Progress
+from lab.pipelines.continuity import ContinuityConfig, continuity
+from lab.pipelines.continuity_items import FULL, NONE, Condition, shipped_items, told
+from lab.records import Question, Scaffold
 from lab.records.claims import Effect, Observation
+from lab.records.continuity import ContinuityItem
 from lab.store import Store
+
+if TYPE_CHECKING:
+    from lab.models import LoadedModel
 
 TITLE = "Handing over a log is not handing over the experience"
 COMBINE = all_of
 CONDITIONS = ("transcript", "last exchange", "facts")
+FAMILIES = ("boundary_kept", "true_memory_used", "false_memory_refused", "pressure_resisted")
+"""Families of the battery that need the scaffold's memory or boundaries."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +56,12 @@ class Config(ClaimConfig):
 
     turns: int = 4
     far: float = 3.0
+    every: int = 2
+    """Which share of the battery's items on memory and boundaries: every second, every tenth."""
 
 
 CONFIG = Config(scaffolds=0)
-QUICK = Config(scaffolds=6, questions=6, turns=2, max_new_tokens=8)
+QUICK = Config(scaffolds=6, questions=6, turns=2, max_new_tokens=8, every=20)
 
 
 def observe(config: Config, store: Store, progress: Progress) -> list[Observation]:
@@ -75,8 +89,11 @@ def observe(config: Config, store: Store, progress: Progress) -> list[Observatio
         nothing = variant(files[0].paraphrases[0], "nothing", ())
         last = {n: h[-2:] for n, h in said.items()}
         histories = renamed(said, ", transcript") | renamed(last, ", last exchange")
-        after = lambda s, f, part=part: part(s, (1 + 2 * f) / 3)  # noqa: E731
+        after = lambda s, f, part=part: part(s, 0.33 + 0.47 * f)  # noqa: E731
         landed = land(model, [*files, *bare, *facts, nothing], config, store, after, histories=histories)
+        found += battery(
+            model, landed.label, name, asked, config, store, lambda s, f, part=part: part(s, 0.8 + 0.2 * f)
+        )
         for f in files:
             whole = landed.distance("nothing", f.name)
             words = " / ".join(m.content for m in said[f.name])
@@ -89,6 +106,34 @@ def observe(config: Config, store: Store, progress: Progress) -> list[Observatio
                 share = 1 - landed.distance(f"{f.name}, {c}", f.name) / whole
                 found.append(Observation(landed.label, c, f.name, share))
     return found
+
+
+def battery(
+    model: "LoadedModel", label: str, name: str, asked: Sequence[Question], config: Config, store: Store,
+    progress: Progress,
+) -> list[Observation]:  # fmt: skip
+    """Items of the continuity battery that rest on memory and boundaries, passed with what was handed over."""
+    whole = shipped_items("hearth" if traits_of(model, config).name == "hearth" else "chat")
+    items = [i for i in whole.items if i.family in FAMILIES][:: config.every]
+    files = [variant(i.scaffold, i.id, i.scaffold.segments) for i in items]
+    turns = [[asked[(t + j) % len(asked)] for j in range(len(files))] for t in range(config.turns)]
+    said = talk(model, files, turns, config, store, lambda s, f: progress(s, f / 2))
+    conditions = (
+        FULL, NONE, Condition("facts", lambda i: told(_facts(i).text, i.chat)),
+        Condition("last exchange", lambda i: (*said[i.id][-2:], *i.chat)),
+        Condition("transcript", lambda i: (*said[i.id], *i.chat)),
+    )  # fmt: skip
+    wanted = ContinuityConfig(
+        name, conditions, replace(whole, items=tuple(items)), dtype=config.dtype, seed=config.seed, tone=False
+    )
+    result = continuity(wanted, store, lambda s, f: progress(s, 0.5 + f / 2))
+    return [
+        Observation(label, f"battery, {o.condition}", o.item, o.passed, note=o.reply) for o in result.outcomes
+    ]
+
+
+def _facts(item: ContinuityItem) -> Scaffold:
+    return replace(item.scaffold, segments=tuple(s for s in item.scaffold.segments if s.kind == "memory"))
 
 
 def judge(observed: Sequence[Observation], rng: np.random.Generator) -> list[Effect]:
@@ -107,4 +152,14 @@ def judge(observed: Sequence[Observation], rng: np.random.Generator) -> list[Eff
                 decides=c == "transcript",
             )
             found.append(mean_over(of(mine, series=c), rng, here))
+        for c in (*CONDITIONS, NONE.name):
+            lost = Frame(
+                model, f"battery lost with {'nothing' if c == NONE.name else f'the {c}'} in place of the scaffold",
+                "share of items", "above", 0.2, "no difference: 0", "items", decides=False,
+            )  # fmt: skip
+            found.append(
+                difference(
+                    of(mine, series=f"battery, {FULL.name}"), of(mine, series=f"battery, {c}"), rng, lost
+                )
+            )
     return found

@@ -126,7 +126,7 @@ def report(
         return
     page = write_report(found, folder)
     for finding in found:
-        print(f"{finding.claim:>2} {finding.verdict:12} {finding.title}   ({finding.over})")
+        print(f"{finding.claim:>2} {finding.said:12} {finding.title}   ({finding.over})")
     print(f"{page}; {folder / 'report.md'}")
 
 
@@ -138,10 +138,14 @@ def _rows(found: "list[Finding] | tuple[Finding, ...]") -> list[dict[str, object
 
 def show(finding: "Finding") -> None:
     """One finding in lines, its verdict above."""
-    print(f"\nclaim {finding.claim}: {finding.title}\n{finding.verdict.upper()} over {finding.over or 'no model'}")
+    print(
+        f"\nclaim {finding.claim}: {finding.title}\n{finding.said.upper()} over {finding.over or 'no model'}"
+    )
     for e in finding.effects:
         p = f", p {number(e.p, 3)}" if e.p == e.p else ""
-        print(f"  {e.models}: {e.what}: {told(e)}\n    wanted {e.side} {e.bar:g}; null: {e.null}{p}: {e.verdict}")
+        print(
+            f"  {e.models}: {e.what}: {told(e)}\n    wanted {e.side} {e.bar:g}; null: {e.null}{p}: {e.verdict}"
+        )
     print(f"  run {finding.run}")
 
 

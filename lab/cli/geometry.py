@@ -1,6 +1,7 @@
 """`lab geometry` and `lab transfer`: do two models share a geometry, and does one's direction work in the other?"""
 
 from dataclasses import asdict
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -200,10 +201,10 @@ def transfer(
     rows = [
         [
             t.trait, f"{t.source} {t.layer_source} → {t.target} {t.layer_target}",
-            f"{t.native:+.2f}{bracket(t.native_low, t.native_high)}",
-            f"{t.carried:+.2f}{bracket(t.carried_low, t.carried_high)}",
-            f"{t.random:+.2f}", f"{t.permuted:+.2f}", f"{t.wrong:+.2f}",
-            f"{number(t.recovery)}{bracket(t.recovery_low, t.recovery_high)}", f"{t.p:.3f}",
+            f"{_signed(t.native)}{bracket(t.native_low, t.native_high)}",
+            f"{_signed(t.carried)}{bracket(t.carried_low, t.carried_high)}",
+            _signed(t.random), _signed(t.permuted), _signed(t.wrong),
+            f"{number(t.recovery)}{bracket(t.recovery_low, t.recovery_high)}", number(t.p, 3),
         ]
         for t in found.transfers
     ]  # fmt: skip
@@ -221,3 +222,8 @@ def transfer(
     some = found.transfers[0]
     table(f"judge {some.judge}, {some.unit}; {some.questions} test questions", columns, rows)
     print(f"run {found.run}; tables in {runs / found.run}")
+
+
+def _signed(value: float) -> str:
+    """A change with its sign; unknown: as `number` has it."""
+    return number(value) if isnan(value) else f"{value:+.2f}"

@@ -60,7 +60,10 @@ def shared_of(book: AtlasBook, stage: Stage, concept: str) -> SharedNeighbours:
 def where(book: AtlasBook, stage: Stage) -> str:
     """Which layers are meant, and in what frames; escaped."""
     if stage == "embedding":
-        return "Input embedding, mean over the word's tokens: one vector per word, there are no frames and no split."
+        return (
+            "Input embedding, mean over the word's tokens, as a direction from the mean of all words: one vector per "
+            "word, there are no frames and no split."
+        )
     m = map_of(book, stage, "all", book.labels[0])
     how = "chosen on the other half" if stage == "chosen layers" else "fixed in advance"
     return (

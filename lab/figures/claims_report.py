@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from html import escape
 from math import isfinite
 from pathlib import Path
 
 from lab.figures.claims import claim_figure, effects_table
-from lab.figures.export import export, find_browser, page, plot
+from lab.figures.export import drawings, page, plot
 from lab.figures.report import STYLE
 from lab.records.claims import Effect, Finding
 
@@ -19,26 +18,21 @@ STANCE = (
 
 
 def write_report(found: Sequence[Finding], folder: Path) -> Path:
-    """`report.html`, `report.md` and, where a Chrome is found, `figures/RUN.svg` and its kin; returns the page."""
-    figures = folder / "figures"
-    pictures: dict[str, str] = {}
-    for finding in found:
-        figure = claim_figure(finding)
-        if find_browser() is None:
-            pictures[finding.run] = plot(figure, first=not pictures)
-            continue
-        origin = {
-            "run": finding.run,
-            "models": [asdict(m) for m in finding.models],
-            "settings": dict(finding.settings),
-        }
-        export(figure, figures, finding.run, effects_table(finding), {**origin, "figure": "claim"})
-        picture = (figures / f"{finding.run}.svg").read_text(encoding="utf-8")
-        pictures[finding.run] = picture[picture.index("<svg") :]
-    folder.mkdir(parents=True, exist_ok=True)
+    """`report.html`, `report.md`, and per run `figures/RUN.csv` and (with a Chrome) `RUN.svg`; returns the page.
+
+    Without a Chrome the page holds the figures as plotly draws them.
+    """
+    figures = {f.run: claim_figure(f) for f in found}
+    places = folder / "figures"
+    without = drawings(figures, places)
+    for f in found:
+        effects_table(f).to_csv(places / f"{f.run}.csv", index=False)
     body = [
         f"<h1>Claims, put to the test</h1><p class='sub'>{escape(STANCE)}</p>", _table(found),
-        *(_card(f, pictures[f.run]) for f in found),
+        *(
+            _card(f, plot(figures[f.run], first=k == 0) if without else _inline(places / f"{f.run}.svg"))
+            for k, f in enumerate(found)
+        ),
     ]  # fmt: skip
     _write(
         folder / "report.html",
@@ -48,6 +42,12 @@ def write_report(found: Sequence[Finding], folder: Path) -> Path:
     return folder / "report.html"
 
 
+def _inline(path: Path) -> str:
+    """A drawing as part of a page."""
+    picture = path.read_text(encoding="utf-8")
+    return picture[picture.index("<svg") :]
+
+
 def markdown(found: Sequence[Finding]) -> str:
     """The table: claim, verdict, effect with interval, n, models, what would change the verdict."""
     heads = ["#", "claim", "verdict", "effect", "n", "models", "run", "what would change it"]
@@ -55,7 +55,7 @@ def markdown(found: Sequence[Finding]) -> str:
     for f in found:
         deciding = [e for e in f.effects if e.decides] or list(f.effects)
         cells = [
-            str(f.claim), f.title, f"**{f.verdict}**", "<br>".join(f"{e.models}: {e.what}: {value(e)}" for e in deciding),
+            str(f.claim), f.title, f"**{f.said}**", "<br>".join(f"{e.models}: {e.what}: {value(e)}" for e in deciding),
             "<br>".join(f"{e.n} {e.cluster}" for e in deciding), f.over, f"`{f.run}`", f.sections["What would change it"],
         ]  # fmt: skip
         lines.append(f"| {' | '.join(c.replace('|', '∣') for c in cells)} |")
@@ -74,7 +74,7 @@ def value(e: Effect) -> str:
 def _table(found: Sequence[Finding]) -> str:
     rows = [
         f"<tr><td class='n'><a href='#{escape(f.run)}'>{f.claim}</a></td><td>{escape(f.title)}</td>"
-        f"<td class='n'><b>{f.verdict}</b></td><td>{escape(f.over)}</td></tr>"
+        f"<td class='n'><b>{f.said}</b></td><td>{escape(f.over)}</td></tr>"
         for f in found
     ]
     heads = "".join(f"<th>{h}</th>" for h in ("#", "claim", "verdict", "over"))
@@ -91,7 +91,7 @@ def _card(f: Finding, picture: str) -> str:
     told = "".join(f"<p><b>{escape(k)}.</b> {escape(v)}</p>" for k, v in f.sections.items())
     heads = "".join(f"<th>{h}</th>" for h in ("models", "effect", "value", "n, split", "verdict"))
     return (
-        f"<h2 id='{escape(f.run)}'>{f.claim}. {escape(f.title)}</h2><p><b>{f.verdict}</b> over {escape(f.over)}</p>"
+        f"<h2 id='{escape(f.run)}'>{f.claim}. {escape(f.title)}</h2><p><b>{f.said}</b> over {escape(f.over)}</p>"
         f"<div class='figure'>{picture}</div><table><tr>{heads}</tr>{rows}</table>"
         f"<details><summary>Question, measure, null, rule</summary>{told}"
         f"<p class='small'>run {escape(f.run)}, made {escape(f.created)}; models read: {escape(models)}; seed "

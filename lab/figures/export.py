@@ -100,17 +100,27 @@ def find_browser() -> str | None:
     return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
+def drawings(figures: Mapping[str, go.Figure], folder: Path, width: int = 1000) -> str | None:
+    """Each figure as NAME.svg in `folder`, in one go; None, or why there is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return _drawn([(figure, folder / f"{name}.svg") for name, figure in figures.items()], width)
+
+
 def _pictures(figure: go.Figure, folder: Path, stem: str, width: int) -> str | None:
+    return _drawn([(figure, folder / f"{stem}.{kind}") for kind in VECTOR_AND_PIXEL], width)
+
+
+def _drawn(pictures: Sequence[tuple[go.Figure, Path]], width: int) -> str | None:
     browser = find_browser()
     if browser is None:
         return NO_BROWSER
     jobs = [
         {
             "fig": figure,
-            "path": str(folder / f"{stem}.{kind}"),
-            "opts": {"format": kind, "width": width, "scale": 2},
+            "path": str(path),
+            "opts": {"format": path.suffix.removeprefix("."), "width": width, "scale": 2},
         }
-        for kind in VECTOR_AND_PIXEL
+        for figure, path in pictures
     ]
     # kaleido fetches MathJax from the network unless told not to.
     try:

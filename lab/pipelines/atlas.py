@@ -92,7 +92,7 @@ def atlas(config: AtlasConfig, store: Store, progress: Progress) -> AtlasBook:
             f"expected between 1 and {len(concepts.words) - 2} neighbours of {len(concepts.words)} concepts, got "
             f"{config.neighbours}"
         )
-    key = content_key("atlas-1", [m.identity.fingerprint for m in models], settings, asdict(concepts))
+    key = content_key("atlas-2", [m.identity.fingerprint for m in models], settings, asdict(concepts))
     run = f"atlas-{key[:10]}"
     if store.has(run):
         progress("found a finished run", 1.0)

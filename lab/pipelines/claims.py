@@ -60,6 +60,8 @@ class ClaimConfig:
     dtype: str = "float32"
     seed: int = 0
     max_new_tokens: int = 40
+    quick: bool = False
+    """Whether this is the smaller run; only told, not read."""
 
     @property
     def companions(self) -> tuple[str, ...]:
@@ -168,7 +170,7 @@ def configured(
     if models:
         config = replace(config, models=tuple(models), **dict.fromkeys(NAMED, ""))
     config = replace(config, **{n: "" for n in NAMED if n not in each.companions})
-    return replace(config, seed=seed, **{k: v for k, v in more.items() if v})  # type: ignore[arg-type]
+    return replace(config, seed=seed, quick=quick, **{k: v for k, v in more.items() if v})  # type: ignore[arg-type]
 
 
 def run(each: Claim, config: ClaimConfig, store: Store, progress: Progress) -> Finding:
@@ -210,7 +212,7 @@ def tested_model(name: str) -> TestedModel:
 def run_key(each: Claim, config: ClaimConfig, tested: Sequence[TestedModel]) -> str:
     """The id of the run: the same files, settings and rule give the same id."""
     rule = hashlib.sha256(each.file.read_bytes()).hexdigest()
-    settings = {k: v for k, v in asdict(config).items() if k not in ("models", *NAMED)}
+    settings = {k: v for k, v in asdict(config).items() if k not in ("models", "quick", *NAMED)}
     places = [len(config.models), *(bool(getattr(config, n)) for n in NAMED)]
     digests = [t.digest for t in tested]
     return f"claim{each.number:02}-" + content_key("claims-1", rule, settings, places, digests)[:10]
@@ -221,13 +223,9 @@ def save(finding: Finding, store: Store) -> None:
     apart = ("observations", "effects", "models", "run", "created")
     more = {k: v for k, v in asdict(finding).items() if k not in apart}
     rows = {"observations": finding.observations, "effects": finding.effects}
-    store.save_records(
-        finding.run,
-        KIND,
-        finding.models,
-        {name: [asdict(r) for r in each] for name, each in rows.items()},
-        more,
-    )
+    tables = {name: [asdict(r) for r in each] for name, each in rows.items()}
+    title = f"claim {finding.claim}: {finding.said}"
+    store.save_records(finding.run, KIND, finding.models, tables, more, title)
 
 
 def load(run_id: str, store: Store) -> Finding:
@@ -246,17 +244,14 @@ def load(run_id: str, store: Store) -> Finding:
 
 
 def findings(stores: Sequence[Store]) -> tuple[Finding, ...]:
-    """The newest finding of every claim, set of models and size of run, by claim; no model is needed.
-
-    A run of the present rule goes before one of an older rule, whatever its age.
-    """
+    """The newest finding of every claim and set of models, quick looks by themselves; no model is needed."""
     newest: dict[tuple[object, ...], tuple[str, Finding]] = {}
     for store in stores:
         for info in store.runs():
             if info.kind != KIND:
                 continue
             found = load(info.id, store)
-            key = (found.claim, tuple((m.name, m.digest) for m in found.models))
+            key = (found.claim, found.quick, tuple((m.name, m.digest) for m in found.models))
             if key not in newest or newest[key][0] < info.created:
                 newest[key] = (info.created, found)
     return tuple(f for _, f in sorted(newest.values(), key=lambda pair: (pair[1].claim, pair[1].over)))

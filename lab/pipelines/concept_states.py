@@ -44,7 +44,8 @@ class Side:
     """One model's states of all concepts.
 
     states: at the word's last token, of the `blocks` that are kept; embedding: mean over the word's tokens and
-    over frames, in which a word may be cut differently; pieces: how many tokens, mean over frames.
+    over frames, in which a word may be cut differently, as a direction from the mean of all words; pieces: how many
+    tokens, mean over frames.
     """
 
     label: str
@@ -123,4 +124,15 @@ def read_side(label: str, model: "LoadedModel", concepts: ConceptSet, tick: Call
                 mean = table[torch.from_numpy(ids).to(table.device)].double().mean(dim=0)
                 embedded[k] += mean.cpu().numpy() / concepts.frames
                 pieces[k, f] = len(ids)
-    return Side(label, model.identity, blocks, states, embedded, pieces.mean(axis=1))
+    return Side(label, model.identity, blocks, states, pointed(embedded), pieces.mean(axis=1))
+
+
+def pointed(vectors: Float[ndarray, "concept d"]) -> Float[ndarray, "concept d"]:
+    """Each vector's direction from the mean of all, of length 1; one that lies on the mean stays 0.
+
+    A word of several tokens has the mean of their embeddings, which is shorter than that of a word of one: by plain
+    distance it is near everyone, in untrained networks too.
+    """
+    around = vectors - vectors.mean(axis=0)
+    length = np.linalg.norm(around, axis=1, keepdims=True)
+    return around / np.where(length > 0, length, 1.0)

@@ -229,6 +229,20 @@ def _outcome(
     )  # fmt: skip
 
 
+def passed(
+    model: "LoadedModel", asked: ContinuitySet, condition: Condition, store: Store, max_new_tokens: int = 120
+) -> list[float]:
+    """Whether a loaded model, an edited one say, passes each item: 1, 0, or NaN where only a rubric judge could tell."""
+    replies = say(model, [condition.chat(item) for item in asked.items], store, max_new_tokens, lambda n: None)
+    if asked.world == HEARTH:
+        seen = seen_in_hearth(replies)
+    else:
+        seen = seen_by(model, asked.items, replies, [()] * len(asked.items), store)
+    scores = rubric_scores(None, asked.items, replies, store)
+    rows = zip(asked.items, seen, scores, strict=True)
+    return [_outcome(model.identity.name, condition, asked, *row).passed for row in rows]
+
+
 # ------------------------------------------------------------------ conclusions, on disk
 
 

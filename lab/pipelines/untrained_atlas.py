@@ -23,7 +23,7 @@ def untrained_atlas(config: AtlasConfig, twin: int, store: Store, progress: Prog
     concepts = resolve_concepts(config.concepts, [m.trait_set for m in models])
     settings = {k: v for k, v in asdict(config).items() if k not in ("models", "concepts")}
     settings["untrained twin"] = twin
-    key = content_key("atlas-twins-1", [m.identity.fingerprint for m in models], settings, asdict(concepts))
+    key = content_key("atlas-twins-2", [m.identity.fingerprint for m in models], settings, asdict(concepts))
     run = f"atlas-{key[:10]}"
     if store.has(run):
         progress("found a finished run", 1.0)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lab.geometry.atlas import Codes, Overlap, overlap, relabelings_within
-from lab.pipelines.concept_states import place_word
+from lab.pipelines.concept_states import place_word, pointed
 from lab.records.atlas import ConceptSet
 
 if TYPE_CHECKING:
@@ -37,9 +37,7 @@ def word_vectors(model: "LoadedModel", concepts: ConceptSet) -> Float[ndarray, "
 
 def angles(vectors: Float[ndarray, "concept d"]) -> Float[ndarray, "concept concept"]:
     """1 - cosine of every pair, around the mean of all; a vector on the mean is at right angles to everyone."""
-    around = vectors - vectors.mean(axis=0)
-    length = np.linalg.norm(around, axis=1, keepdims=True)
-    own = around / np.where(length > 0, length, 1.0)
+    own = pointed(vectors)
     return 1 - own @ own.T
 
 

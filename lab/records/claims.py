@@ -86,3 +86,13 @@ class Finding:
     effects: tuple[Effect, ...]
     observations: tuple[Observation, ...]
     created: str = ""
+
+    @property
+    def quick(self) -> bool:
+        """Whether it came from a smaller run, a first look."""
+        return bool(self.settings.get("quick"))
+
+    @property
+    def said(self) -> str:
+        """The verdict, with a word where the run was a first look."""
+        return f"{self.verdict} (quick look)" if self.quick else self.verdict

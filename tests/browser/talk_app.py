@@ -25,7 +25,7 @@ def watch(config, store, progress):
     return listener.report(listener.read(config.conversation))
 
 
-loaders._speakers().setdefault((str(loaders.runs_folder()), "hearth-a", "auto"), Parrot("hearth-a", TIMES))
+loaders.speakers().setdefault((str(loaders.runs_folder()), "hearth-a", "auto"), Parrot("hearth-a", TIMES))
 job.watch = watch
 job.make_watcher = lambda config, store, progress: Listener()
 st.set_page_config(page_title="Persona lab", layout="wide")
