@@ -233,7 +233,9 @@ def passed(
     model: "LoadedModel", asked: ContinuitySet, condition: Condition, store: Store, max_new_tokens: int = 120
 ) -> list[float]:
     """Whether a loaded model, an edited one say, passes each item: 1, 0, or NaN where only a rubric judge could tell."""
-    replies = say(model, [condition.chat(item) for item in asked.items], store, max_new_tokens, lambda n: None)
+    replies = say(
+        model, [condition.chat(item) for item in asked.items], store, max_new_tokens, lambda n: None
+    )
     if asked.world == HEARTH:
         seen = seen_in_hearth(replies)
     else:

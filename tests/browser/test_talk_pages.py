@@ -1,11 +1,13 @@
 """The pages Steer and Drift in a real browser: a click on a mark leads to its words, a file that grows is followed."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.browser
+Error = pytest.importorskip("playwright.sync_api").Error
 TALK = [
     {"role": r, "content": f"{r} says {'x' * (k + 1)} <b>"} for k in range(5) for r in ("user", "assistant")
 ]
@@ -39,8 +41,9 @@ def strip(page):
     """The frame with the tokens, once a token is outlined in it, and what is known of that token."""
     for _ in range(100):
         for frame in page.frames[1:]:
-            if found := frame.evaluate(OUTLINED):
-                return found
+            with suppress(Error):  # the frame is being drawn anew
+                if found := frame.evaluate(OUTLINED):
+                    return found
         page.wait_for_timeout(200)
     raise AssertionError("no token was outlined")
 
