@@ -9,7 +9,8 @@ reply. Most of the distance is still there in the last third of the reply.
 Measure. Distance between the two scaffolds' mean landings over all traits (Euclidean, in L), divided by the noise
 floor: the root mean square distance of two wordings of one scaffold, over all scaffolds of the run. Test questions;
 interval by resampling questions. Beside it: the distance over the last third of the reply's tokens, as a share of
-that over the first third.
+that over the first third; and after three exchanges of the model's own, as a share of the first turn's (added after
+the other distances had been seen).
 
 Null. Wordings of one scaffold lie one noise floor apart by construction; the bar, "radically", is three.
 
@@ -20,15 +21,17 @@ What would change it. Scaffolds nearer to each other (the claim names two far on
 prompts, or traits on which the two do not differ.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lab.claims import Frame, abstain, all_of, names, of, statistic
-from lab.pipelines.claim_landings import Landings, land, load_model, scaffolds_of
+from lab.pipelines.claim_landings import Landings, land, load_model, scaffolds_of, traits_of, variant
+from lab.pipelines.claim_talk import History, talk
 from lab.pipelines.claims import ClaimConfig
 from lab.pipelines.compare import POSITIONS, Progress
+from lab.records import ScaffoldFile
 from lab.records.claims import Effect, Observation
 from lab.store import Store
 
@@ -43,10 +46,12 @@ class Config(ClaimConfig):
 
     pair: tuple[str, str] = ("Coder", "Identity document")
     bar: float = 3.0
+    turns: int = 3
+    """Exchanges of the model's own before the last turn at which the landings are compared."""
 
 
 CONFIG = Config(scaffolds=0)
-QUICK = Config(scaffolds=6, questions=8)
+QUICK = Config(scaffolds=6, questions=8, turns=1)
 
 
 def observe(config: Config, store: Store, progress: Progress) -> list[Observation]:
@@ -55,8 +60,14 @@ def observe(config: Config, store: Store, progress: Progress) -> list[Observatio
     for k, name in enumerate(config.models):
         part = lambda stage, share, k=k: progress(stage, (k + share) / len(config.models))  # noqa: E731
         files = scaffolds_of(config, config.pair)
-        landed = land(load_model(name, config), files, config, store, part)
+        model = load_model(name, config)
+        pair = [f for f in files if f.name in config.pair]
+        asked = traits_of(model, config).of("select")
+        said = talk(model, pair, [[q, q] for q in asked[: config.turns]], config, store, part)
+        later, histories = _later(pair, said)
+        landed = land(model, [*files, *later], config, store, part, histories=histories)
         found += _differences(landed, config.pair) + _thirds(landed, config.pair)
+        found += _turns(landed, config.pair, config.turns)
     return found
 
 
@@ -73,6 +84,32 @@ def _differences(landed: Landings, pair: Sequence[str]) -> list[Observation]:
             rows.append(
                 Observation(landed.label, f"floor, {place}, {trait}", "all", landed.floor[trait, place])
             )
+    return rows
+
+
+def _later(
+    pair: Sequence[ScaffoldFile], said: Mapping[str, History]
+) -> tuple[list[ScaffoldFile], dict[str, History]]:
+    """The first wordings again, to be asked after 0, 1, … exchanges of the model's own."""
+    files, histories = [], {}
+    for f in pair:
+        for k in range(len(said[f.name]) // 2 + 1):
+            name = f"{f.name}, turn {k + 1}"
+            files.append(variant(f.paraphrases[0], name, f.paraphrases[0].segments))
+            histories[name] = said[f.name][: 2 * k]
+    return files, histories
+
+
+def _turns(landed: Landings, pair: Sequence[str], turns: int) -> list[Observation]:
+    """Differences of the two landings at each turn of the conversation."""
+    rows = []
+    for k in range(1, turns + 2):
+        for trait in landed.traits:
+            gap = landed.at(f"{pair[0]}, turn {k}", trait) - landed.at(f"{pair[1]}, turn {k}", trait)
+            rows += [
+                Observation(landed.label, f"turn {k}, {trait}", q, float(v), x=float(k))
+                for q, v in zip(landed.questions, gap, strict=True)
+            ]
     return rows
 
 
@@ -129,7 +166,23 @@ def judge(observed: Sequence[Observation], rng: np.random.Generator, bar: float 
             "0: nothing of it is left", decides=False,
         )  # fmt: skip
         found.append(statistic(columns, _stays, rng, frame))
+        found += _rest(mine, model, traits, rng)
     return found
+
+
+def _rest(
+    mine: Sequence[Observation], model: str, traits: Sequence[str], rng: np.random.Generator
+) -> list[Effect]:
+    """The distance at the last turn, as a share of that at the first."""
+    turns = sorted({int(r.x) for r in mine if r.series.startswith("turn ")})
+    if len(turns) < 2:
+        return []
+    columns = [of(mine, series=f"turn {k}, {t}") for k in (turns[0], turns[-1]) for t in traits]
+    frame = Frame(
+        model, f"distance at turn {turns[-1]} of a conversation", "share of the first turn's", "above", 0.5,
+        "0: nothing of it is left", decides=False,
+    )  # fmt: skip
+    return [statistic(columns, _stays, rng, frame)]
 
 
 def _stays(means: np.ndarray) -> np.ndarray:

@@ -144,7 +144,7 @@ def show(finding: "Finding") -> None:
     for e in finding.effects:
         p = f", p {number(e.p, 3)}" if e.p == e.p else ""
         print(
-            f"  {e.models}: {e.what}: {told(e)}\n    wanted {e.side} {e.bar:g}; null: {e.null}{p}: {e.verdict}"
+            f"  {e.models}: {e.what}: {told(e)}\n    wanted {e.side} {e.bar:g}; null: {e.null}{p}: {e.said}"
         )
     print(f"  run {finding.run}")
 

@@ -110,7 +110,7 @@ def _draw_panel(
     )
     for y, e in enumerate(effects):
         figure.add_annotation(
-            text=f"<b>{e.verdict}</b>{_numbers(e)}", align="left", x=0.62, xanchor="left", xref="paper", y=y,
+            text=f"<b>{e.said}</b>{_numbers(e)}", align="left", x=0.62, xanchor="left", xref="paper", y=y,
             yanchor="middle", yref="y" if row == 1 else f"y{row}", showarrow=False, font={"size": 10, "color": theme.ink},
         )  # fmt: skip
 

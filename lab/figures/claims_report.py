@@ -100,7 +100,7 @@ def _card(f: Finding, picture: str) -> str:
 
 
 def _said(e: Effect) -> str:
-    return e.verdict if e.decides else f"{e.verdict} (beside)"
+    return e.said if e.decides else f"{e.said} (beside)"
 
 
 def _write(path: Path, words: str) -> None:

@@ -9,6 +9,9 @@ Side = Literal["above", "below"]
 """On which side of the bar an effect must lie for the claim to hold."""
 SECTIONS = ("Question", "Prediction", "Measure", "Null", "Verdict rule", "What would change it")
 """What the docstring of every experiment says, each a paragraph that begins with these words and a full stop."""
+BESIDE: dict[Verdict, str] = {
+    "supported": "beyond the bar", "refuted": "short of the bar", "cannot tell": "cannot tell",
+}  # fmt: skip
 NAN = float("nan")
 
 
@@ -60,6 +63,11 @@ class Effect:
     decides: bool
     verdict: Verdict
     why: str = ""
+
+    @property
+    def said(self) -> str:
+        """The verdict; of an effect that only stands beside, on which side of its bar it lies."""
+        return self.verdict if self.decides else BESIDE[self.verdict]
 
 
 @dataclass(frozen=True)
