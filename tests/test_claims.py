@@ -8,10 +8,11 @@ from planted_claims import PLANTED
 
 from lab.claims import Frame, all_of, any_of, conclude, mean_over, verdict
 from lab.cli import main
-from lab.pipelines.claims import claims, sections_of
+from lab.pipelines.claims import SHIPPED, claims, findings, sections_of
 from lab.records import LabError
 from lab.records.claims import SECTIONS, Observation
 from lab.stats import binomial_interval
+from lab.store import Store
 
 ALL = claims()
 RUNS = 60
@@ -116,3 +117,31 @@ def test_the_list_says_what_is_measured(monkeypatch, capsys):
     listed = json.loads(capsys.readouterr().out)["claims"]
     assert [c["claim"] for c in listed] == list(range(1, 23))
     assert all(c["Measure"] and c["Verdict rule"] for c in listed)
+
+
+def shipped():
+    return {f.claim: f for f in findings([Store(SHIPPED)])}
+
+
+def test_the_shipped_report_speaks_of_every_claim():
+    found = shipped()
+    assert set(found) == {c.number for c in ALL}
+    table = (SHIPPED / "report.md").read_text(encoding="utf-8")
+    assert all(f.run in table and f.title in table for f in found.values())
+    assert all((SHIPPED / "figures" / f"{f.run}.svg").is_file() for f in found.values())
+    assert not any(f.quick for f in found.values())
+
+
+@pytest.mark.parametrize("claim", ALL, ids=IDS)
+def test_every_shipped_verdict_follows_from_what_was_observed(claim):
+    found = shipped()[claim.number]
+    rng = np.random.default_rng([found.settings["seed"], claim.number])
+    again = claim.experiment.judge(found.observations, rng)
+    assert [e.what for e in again] == [e.what for e in found.effects]
+    for one, other in zip(again, found.effects, strict=True):
+        assert (one.effect, one.low, one.high) == pytest.approx(
+            (other.effect, other.low, other.high), nan_ok=True
+        )
+        assert one.verdict == other.verdict
+    assert conclude(again, claim.experiment.COMBINE) == (found.verdict, found.over)
+    assert claim.sections == dict(found.sections)
