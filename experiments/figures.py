@@ -200,8 +200,8 @@ def of_traits(store: Store, run: str) -> Iterator[Picture]:
 def of_readout(store: Store, run: str) -> Iterator[Picture]:
     """Which features a scaffold switches on."""
     read = load_readout(store, run)
-    for s in dict.fromkeys(f.scaffold for f in read.switched):
-        for m in dict.fromkeys(f.model for f in read.switched):
+    for s in read.scaffolds:
+        for m in read.labels:
             yield Picture(
                 f"switched-{s}-{m}".replace(" ", "-"), lambda s=s, m=m: feature_readout.readout_bars(read, m, s),
                 lambda s=s, m=m: feature_tables.switched(read, s, m),

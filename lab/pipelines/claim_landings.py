@@ -61,7 +61,9 @@ class Landings:
 
         The floor is the root mean square distance of two wordings of one scaffold, so these lie 1 apart.
         """
-        gaps = [average(self.at(one, t, position) - self.at(other, t, position), 0) for t in self.traits]
+        gaps = [
+            float(average(self.at(one, t, position) - self.at(other, t, position), 0)) for t in self.traits
+        ]
         return float(np.sqrt(np.square(gaps).sum()) / self.wordings_apart(position))
 
     def wordings_apart(self, position: Position = "reply_mean") -> float:

@@ -41,7 +41,7 @@ def texts_of(
     systems: Sequence[str], questions: dict[Split, tuple[str, ...]], measured: dict[Split, Sequence[Measured]]
 ) -> Texts:
     """Of the replies to the first wording of every scaffold."""
-    replies = {
+    replies: dict[Split, tuple[str, ...]] = {
         split: tuple(r.text for m in found for r in m.replies[: len(questions[split])])
         for split, found in measured.items()
     }
