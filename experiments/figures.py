@@ -257,12 +257,12 @@ def main(runs: Path, folder: Path, only: list[str]) -> Path:
             continue
         drawn.add(key)
         print(f"{info.kind}: {info.id}", flush=True)
-        lines += [
-            f"## {info.kind}: {info.title} ({info.id})",
-            "",
-            *draw(store, info.kind, info.id, folder),
-            "",
-        ]
+        try:
+            captions = draw(store, info.kind, info.id, folder)
+        except LabError as error:
+            print(f"  left out: {error}", flush=True)
+            continue
+        lines += [f"## {info.kind}: {info.title} ({info.id})", "", *captions, ""]
     if not drawn:
         raise SystemExit(f"no run in {runs} to draw; make one, e.g. lab compare --models hearth-a hearth-b")
     folder.mkdir(parents=True, exist_ok=True)
