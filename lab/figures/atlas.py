@@ -200,44 +200,8 @@ def concept_strip(
         return abstention(title, "no concept has a score", [where(book, stage)], theme)
     names = list(dict.fromkeys(s.category for s in rows))
     figure = go.Figure(layout=blank(theme, title, STRIP * len(names)))
-    k = book.labels.index(source)
-    for near in (True, False):
-        mine = [s for s in rows if (s.rank <= NEAR) == near and isfinite(s.r2)]
-        figure.add_trace(
-            go.Scatter(
-                x=[s.r2 for s in mine], y=[names.index(s.category) + _step(rows, s) for s in mine], mode="markers",
-                name=f"own place among the {NEAR} nearest" if near else "not among them",
-                meta={"role": "near" if near else "far"},
-                marker={
-                    "size": 8, "color": MODEL_COLOURS[k], "symbol": MODEL_SYMBOLS[k] + ("" if near else "-open"),
-                    "line": {"width": 1, "color": theme.paper if near else MODEL_COLOURS[k]},
-                },
-                customdata=[
-                    [s.concept, text(s.concept), s.rank, s.candidates, s.cosine, probability("q", s.q)] for s in mine
-                ],
-                hovertemplate="<b>%{customdata[1]}</b><br>R² %{x:.2f}, %{customdata[5]}<br>rank %{customdata[2]:g} of "
-                "%{customdata[3]}, cosine %{customdata[4]:.2f}<extra></extra>",
-            )
-        )  # fmt: skip
-    for role, values, said, symbol in (
-        (
-            "null",
-            [_median([s.null_high for s in rows if s.category == n]) for n in names],
-            "random pairings, 95 %",
-            NULL,
-        ),
-        ("ceiling", [made.ceiling] * len(names), "ceiling: the target from itself", CEILING),
-    ):
-        mark = {
-            "symbol": symbol,
-            "size": 16 if role == "null" else 11,
-            "color": theme.faint,
-            "line": {"width": 3},
-        }
-        figure.add_trace(
-            go.Scatter(x=values, y=list(range(len(names))), mode="markers", name=said, marker=mark, meta={"role": role},
-                       hovertemplate=f"{said}: %{{x:.2f}}<extra></extra>")
-        )  # fmt: skip
+    for trace in [*_dots(rows, names, book.labels.index(source), theme), *_levels(rows, names, made, theme)]:
+        figure.add_trace(trace)
     figure.update_xaxes(
         axis(
             theme, "held-out R²  (0 = mean of the others)", range=reach([*(s.r2 for s in rows), made.ceiling])
@@ -252,6 +216,48 @@ def concept_strip(
     figure.update_yaxes(axis(theme, range=[len(names) - 0.5, -0.5], **ticks))
     finish(figure, [where(book, stage), *_map_notes(made)], theme, 52)
     return figure
+
+
+def _dots(rows: Sequence[ConceptScore], names: Sequence[str], k: int, theme: Theme) -> list[go.Scatter]:
+    """A mark per concept: filled where its own place is among the nearest, then the others."""
+    found = []
+    for near in (True, False):
+        mine = [s for s in rows if (s.rank <= NEAR) == near and isfinite(s.r2)]
+        marker = {
+            "size": 8, "color": MODEL_COLOURS[k], "symbol": MODEL_SYMBOLS[k] + ("" if near else "-open"),
+            "line": {"width": 1, "color": theme.paper if near else MODEL_COLOURS[k]},
+        }  # fmt: skip
+        found.append(
+            go.Scatter(
+                x=[s.r2 for s in mine], y=[names.index(s.category) + _step(rows, s) for s in mine], mode="markers",
+                name=f"own place among the {NEAR} nearest" if near else "not among them",
+                meta={"role": "near" if near else "far"}, marker=marker,
+                customdata=[
+                    [s.concept, text(s.concept), s.rank, s.candidates, s.cosine, probability("q", s.q)] for s in mine
+                ],
+                hovertemplate="<b>%{customdata[1]}</b><br>R² %{x:.2f}, %{customdata[5]}<br>rank %{customdata[2]:g} of "
+                "%{customdata[3]}, cosine %{customdata[4]:.2f}<extra></extra>",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _levels(
+    rows: Sequence[ConceptScore], names: Sequence[str], made: AtlasMap, theme: Theme
+) -> list[go.Scatter]:
+    """Null and ceiling of every category."""
+    null = [_median([s.null_high for s in rows if s.category == n]) for n in names]
+    found = []
+    for role, values, said, symbol, size in (
+        ("null", null, "random pairings, 95 %", NULL, 16),
+        ("ceiling", [made.ceiling] * len(names), "ceiling: the target from itself", CEILING, 11),
+    ):
+        mark = {"symbol": symbol, "size": size, "color": theme.faint, "line": {"width": 3}}
+        found.append(
+            go.Scatter(x=values, y=list(range(len(names))), mode="markers", name=said, marker=mark, meta={"role": role},
+                       hovertemplate=f"{said}: %{{x:.2f}}<extra></extra>")
+        )  # fmt: skip
+    return found
 
 
 def _step(rows: Sequence[ConceptScore], one: ConceptScore) -> float:
