@@ -66,7 +66,8 @@ def another_run(look: Look) -> None:
         return
     names = " and ".join(book.labels), runs[reference].title
     strip = partial(beside.beside_strip, rows, *names)
-    panels.draw(strip(theme=panels.shade()), "geometry_beside_strip")
+    clicks = {look.position_key: 0, f"{look.prefix}_measure": 1}
+    panels.draw_with_clicks(strip(theme=panels.shade()), "geometry_beside_strip", clicks)
     panels.give(
         book, "geometry_beside_strip", strip, partial(geometry_tables.beside, rows), reference=reference
     )

@@ -19,8 +19,8 @@ from lab.records.geometry import GeometryBook
 class Look:
     """One run at one place and on one trait, on one page.
 
-    prefix: of the keys of choices that parts make for themselves. trait_key, scaffold_key: the page's choices that a
-    click on a mark of a trait or of a scaffold makes.
+    prefix: of the keys of choices that parts make for themselves. trait_key, scaffold_key, position_key: the page's
+    choices that a click on a mark of a trait, a scaffold or a place makes.
     """
 
     book: GeometryBook
@@ -29,9 +29,12 @@ class Look:
     prefix: str = "geometry"
     trait_key: str = "geometry_trait"
     scaffold_key: str = "geometry_scaffold"
+    position_key: str = "geometry_position"
 
 
 Part = Callable[[Look], None]
+OTHER = "geometry_other"
+"""The second scaffold of a pair that was clicked."""
 
 
 def picture(
@@ -57,11 +60,35 @@ def alike(look: Look) -> None:
     measure = panels.choose("Measure", geometry.measures(book, position), f"{look.prefix}_measure")
     grid = partial(geometry.layer_grid, book, position, measure)
     table = partial(numbers.grid, book, position, measure)
-    picture(look, "grid", grid, table, position=position, measure=measure)
-    picture(look, "controls", partial(controls.controls_strip, book), partial(numbers.similarities, book))
+    layers = {f"{look.prefix}_layer_a": 1, f"{look.prefix}_layer_b": 2}
+    picture(look, "grid", grid, table, layers, position=position, measure=measure)
+    one_cell(look, measure, *(str(st.session_state.get(key, "")) for key in layers))
+    strip = partial(controls.controls_strip, book)
+    places = {f"{look.prefix}_measure": 0, look.position_key: 1}
+    picture(look, "controls", strip, partial(numbers.similarities, book), places)
     apart = partial(dissimilarities.dissimilarities, book, position, measure)
     table = partial(numbers.dissimilarities, book, position, measure)
-    picture(look, "dissimilarities", apart, table, position=position, measure=measure)
+    pairs = {look.scaffold_key: 0, OTHER: 1}
+    picture(look, "dissimilarities", apart, table, pairs, position=position, measure=measure)
+
+
+def one_cell(look: Look, measure: str, layer_a: str, layer_b: str) -> None:
+    """The numbers of the cell of the layer grid that was clicked, and the way to what it was computed from."""
+    cells = look.book.at(look.position).cells
+    one = next(
+        (c for c in cells if (c.measure, str(c.layer_a), str(c.layer_b)) == (measure, layer_a, layer_b)), None
+    )
+    if one is None:
+        st.caption("Click a cell for its numbers.")
+        return
+    a, b = map(panels.plain, look.book.labels[:2])
+    s = geometry.similarity_of(look.book, look.position, measure)
+    st.markdown(
+        f"**Layer {layer_a} of {a}, layer {layer_b} of {b}**: {one.value:.3f}; 95 % of its own null below "
+        f"{one.null_high:.3f}, of the largest cell's below {s.max_high:.3f}. Split: {s.split}, n = {s.scaffolds} "
+        f"scaffolds, {s.questions} questions. Every cell reads the same prompts and replies, at other layers: they "
+        "stand under [One scaffold](#one-scaffold)."
+    )
 
 
 # ------------------------------------------------------------------ does one map onto the other?
@@ -113,7 +140,7 @@ def other_recipes(look: Look) -> None:
     what = panels.choose("Conclusion", list(words), f"{look.prefix}_what", words=words.__getitem__)
     strip = partial(multiverse.multiverse_strip, look.book, look.trait, what)
     table = partial(numbers.multiverse, look.book, look.trait)
-    picture(look, "multiverse", strip, table, trait=look.trait, what=what)
+    picture(look, "multiverse", strip, table, {look.position_key: 2}, trait=look.trait, what=what)
 
 
 # ------------------------------------------------------------------ one scaffold
@@ -124,6 +151,15 @@ def one_scaffold(look: Look) -> None:
     book, position = look.book, look.position
     name = panels.choose("Scaffold (or click a mark above)", geometry.scaffolds(book), look.scaffold_key)
     found = related.comparison_of(book)
+    other = st.session_state.get(OTHER)
+    if other in geometry.scaffolds(book) and other != name:
+        st.caption(f"Clicked as a pair with {panels.plain(other)}.")
+        st.button(
+            f"Show {panels.plain(other)}",
+            key="geometry_turn",
+            on_click=turn,
+            args=(look.scaffold_key, name, other),
+        )
     if found is None:
         st.dataframe(numbers.scaffold(book, position, name), hide_index=True, key="geometry_landings")
         st.info(
@@ -135,6 +171,11 @@ def one_scaffold(look: Look) -> None:
     st.dataframe(tables.profile(found, name, position), hide_index=True, key="geometry_landings")
     related.tell_distance(found, book)
     panels.replies(found, name, look.trait)
+
+
+def turn(key: str, name: str, other: str) -> None:
+    """From one scaffold of a pair to the other."""
+    st.session_state.update({key: other, OTHER: name})
 
 
 # ------------------------------------------------------------------ on the page Compare
@@ -172,4 +213,4 @@ def below(comparison: Comparison, trait: str, position: Position) -> None:
         "it for “One scaffold” above."
     )
     related.tell_distance(comparison, book)
-    beside(Look(book, place.position, trait, "shared", "trait", "scaffold"))
+    beside(Look(book, place.position, trait, "shared", "trait", "scaffold", "position"))

@@ -58,7 +58,7 @@ def show(read: ReadoutBook, scaffold: str) -> None:
     panels.draw_with_clicks(make(theme=panels.shade()), "switch_bars", {"switch_feature": 0})
     panels.give(read, "switch_bars", make, partial(feature_tables.switched, read, scaffold, model), **about)
     make = partial(figures.segment_map, read, model, scaffold, said, names=names)
-    panels.draw(make(theme=panels.shade()), "switch_segments")
+    panels.draw_with_clicks(make(theme=panels.shade()), "switch_segments", {"switch_feature": 0})
     panels.give(
         read, "switch_segments", make, partial(feature_tables.segments, read, scaffold, model), **about
     )

@@ -56,17 +56,20 @@ def given(book: WordsBook) -> None:
 
 
 def alike(book: WordsBook) -> None:
-    """Which heads look alike; a click on a matched pair shows where both look in the text."""
+    """Which heads look alike; a click on a pair, matched or not, shows where both look in the text."""
     st.subheader("Where heads look")
-    pairs = {heads.pair_name(m): k for k, m in enumerate(book.matches)}
     for stem, make in (("head_grid", heads.head_grid), ("matched_heads", heads.matched_heads)):
         picture(book, stem, partial(make, book), partial(words.matches, book), {"words_pair": 0})
+    pairs = [heads.pair_name(m) for m in book.matches]
+    clicked = str(st.session_state.get("words_pair", st.query_params.get("words_pair")))
+    if clicked not in pairs and heads.heads_of(book, clicked):
+        pairs.append(clicked)
     if not pairs:
-        st.info("No heads were matched.")
+        st.info("No heads were matched; click a cell of the grid to see where two heads look.")
         return
-    chosen = panels.choose("Pair of heads, layer.head (or click one above)", list(pairs), "words_pair")
-    make = partial(heads.pair_attention, book, pairs[chosen])
-    picture(book, "pair_attention", make, partial(heads.attended, book, pairs[chosen]), {}, pair=chosen)
+    chosen = panels.choose("Pair of heads, layer.head (or click one above)", pairs, "words_pair")
+    make = partial(heads.pair_attention, book, chosen)
+    picture(book, "pair_attention", make, partial(heads.attended, book, chosen), {}, pair=chosen)
 
 
 def picture(

@@ -63,10 +63,17 @@ def test_frames_of_their_own_are_warned_of(store):
 
 def test_a_click_on_a_concept_chooses_it(store, monkeypatch):
     save_atlas(store, fake_atlas())
-    near, _, strip, _ = charts(page("atlas", concept="nurse"))
+    near, bars, strip, depth = charts(page("atlas", concept="nurse"))
     (mark,) = [c for c in role(near, "neighbours")[1]["customdata"] if c[0] == "joy"]
     assert click(monkeypatch, mark, {"concept": 0}) == {"concept": "joy"}
     (mark,) = [c for c in role(strip, "far")[0]["customdata"] if c[0] == "grief"]
     assert click(monkeypatch, mark, {"concept": 0}) == {"concept": "grief"}
-    (ceiling,) = role(strip, "ceiling")
-    assert "customdata" not in ceiling, "no concept of its own: a click on it does nothing"
+    category = {c.concept: c.category for c in fake_atlas().concepts}
+    for found in (role(strip, "ceiling"), role(strip, "null")):
+        firsts = [c[0] for c in found[0]["customdata"]]
+        assert [category[c] for c in firsts] == list(dict.fromkeys(category.values())), "of each category one"
+    for name in ("shared", "chance", "null"):
+        (found,) = role(bars, name)
+        assert {c[0] for c in found["customdata"]} <= set(category)
+    stages = [c[3] for c in role(depth, "value")[0]["customdata"]]
+    assert stages[0] == "embedding" and set(stages) <= {"embedding", "first layer", "chosen layers"}

@@ -330,7 +330,7 @@ def test_what_a_scaffold_switches_stands_below_its_replies(store, shelf, monkeyp
     at = page(run="whole", scaffold=names[0])
     assert roles(chart(at, "switch_bars")) == {"effect", "place"}
     assert values(role(chart(at, "switch_bars"), "effect")[0]["x"]) == [0.5, 0.3]
-    assert roles(chart(at, "switch_segments")) == {"fall", "clear"}
+    assert roles(chart(at, "switch_segments")) == {"fall", "cells", "clear"}
     assert role(chart(at, "features_scatter"), "pair")
     assert any("[user]" in t for t in chart(at, "switch_segments")["layout"]["yaxis"]["ticktext"])
     (link,) = [x.proto for x in at.get("page_link") if "Card of" in x.proto.label]

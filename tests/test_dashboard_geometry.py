@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from fake_comparison import fake_comparison
 from fake_geometry import LABELS, MEASURES, SCAFFOLDS, TRAITS, fake_geometry
-from pages import assert_no_torch, chart, charts, click, given_away, page, query, roles
+from pages import assert_no_torch, chart, charts, click, given_away, page, query, role, roles
 
 from lab.figures import scores
 from lab.pipelines.geometry_runs import save_geometry
@@ -35,7 +35,7 @@ def test_without_a_run_the_page_says_how_to_make_one(store):
 def test_the_page_shows_every_picture_and_one_scaffold(saved):
     at = page("geometry")
     found = {name: roles(spec) for name, spec in specs(at).items()}
-    assert found["grid"] == {"grid", "max null", "gap", "chosen"}
+    assert found["grid"] == {"grid", "cells", "max null", "gap", "chosen"}
     assert found["shared_map"] == {"landing", "ellipse", "link"}
     assert found["agreement"] == {"landing", "identity"}
     assert at.selectbox(key="geometry_measure").options == list(MEASURES)
@@ -82,11 +82,38 @@ def test_a_click_on_a_mark_chooses_its_scaffold_its_trait_or_its_model(saved, mo
         "agreement": ("landing", {look.scaffold_key: 0}, SCAFFOLDS[3]),
         "shares": ("gap", {look.trait_key: 0}, TRAITS[1]),
         "maps": ("r2", {"geometry_source": 1}, LABELS[0]),
+        "controls": ("ceiling", {"geometry_measure": 0}, MEASURES[1]),
     }
-    for name, (role, into, value) in wanted.items():
-        marks = next(t for t in found[name]["data"] if t["meta"]["role"] == role)["customdata"]
+    for name, (kind, into, value) in wanted.items():
+        marks = role(found[name], kind)[0]["customdata"]
         assert click(monkeypatch, marks[min(3, len(marks) - 1)], into) == {next(iter(into)): value}
     assert click(monkeypatch, None, {look.scaffold_key: 0}) == {}
+
+
+def test_a_click_on_a_cell_tells_its_numbers_or_chooses_its_scaffolds(saved, monkeypatch):
+    at = page("geometry")
+    found = specs(at)
+    (cells,) = role(found["grid"], "cells")
+    assert len(cells["customdata"]) == sum(
+        x is not None for row in role(found["grid"], "grid")[0]["z"] for x in row
+    )
+    one = cells["customdata"][1]
+    layers = click(monkeypatch, one, {"geometry_layer_a": 1, "geometry_layer_b": 2})
+    assert any("Click a cell" in c.value for c in at.caption)
+    for key, layer in layers.items():
+        at.session_state[key] = layer
+    at.run()
+    (said,) = [m.value for m in at.markdown if "largest cell" in m.value]
+    assert f"{one[-1]:.3f}" in said and f"Layer {one[1]} of" in said and "n = " in said
+    for trace in role(found["dissimilarities"], "cells"):
+        s, t = trace["customdata"][3][:2]
+        pair = click(monkeypatch, trace["customdata"][3], {"geometry_scaffold": 0, "geometry_other": 1})
+        assert pair == {"geometry_scaffold": s, "geometry_other": t} and {s, t} <= set(SCAFFOLDS) and s != t
+    for key, name in pair.items():
+        at.session_state[key] = name
+    at.run()
+    at.button(key="geometry_turn").click().run()
+    assert set(table(at)["scaffold"]) == {pair["geometry_other"]}
 
 
 def test_with_a_comparison_of_the_same_replies_the_scaffold_is_read_and_measured(saved, store, monkeypatch):

@@ -45,7 +45,11 @@ def assert_shown(at):
     strips = [x.proto.body for x in at.get("html")]
     assert "fragmentation-map" in strips[0] and "aligned-strip" in strips[1]
     assert not any("<i>" in x or "<b>\n" in x for x in strips), "no markup out of texts or names"
-    assert [roles(c) for c in charts(at)] == [{"grid", "matched"}, {"null", "matched"}, {"a", "b <i>"}]
+    assert [roles(c) for c in charts(at)] == [
+        {"grid", "cells", "matched"},
+        {"null", "matched"},
+        {"a", "b <i>"},
+    ]
     assert len(at.dataframe[0].value) == len(fake_words().measures)
     assert any("cannot tell" in c.value for c in at.caption)
     assert any("replies alone" in c.value for c in at.caption)
@@ -86,6 +90,12 @@ def test_a_click_on_a_matched_pair_shows_where_both_look(store, monkeypatch):
     for chart, role in ((grid, "matched"), (matched, "matched"), (matched, "null")):
         (marks,) = [t["customdata"] for t in chart["data"] if t["meta"]["role"] == role]
         assert click(monkeypatch, marks[1], {"words_pair": 0}) == {"words_pair": "0.1 with 0.1"}
+    (cells,) = [t["customdata"] for t in grid["data"] if t["meta"]["role"] == "cells"]
+    chosen = click(monkeypatch, cells[5], {"words_pair": 0})
+    assert chosen == {"words_pair": "0.0 with 1.2"}, "not among the matched ones"
+    again = page("words", **chosen)
+    assert "heads 0.0 with 1.2" in charts(again)[2]["layout"]["title"]["text"]
+    assert page("words", words_pair="9.9 with 0.0").selectbox(key="words_pair").value == "0.0 with 0.0"
 
 
 def test_no_text_cannot_be_read_and_a_mistake_is_told_as_text(asked):

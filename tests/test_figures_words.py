@@ -127,7 +127,7 @@ def test_matched_heads_stand_beside_their_null():
 
 def test_a_pair_shows_where_both_heads_look_on_one_scale():
     book = fake_words()
-    figure = heads.pair_attention(book, 3)
+    figure = heads.pair_attention(book, "1.1 with 1.0")
     assert [t.meta["role"] for t in figure.data] == list(book.pair)
     assert {(t.zmin, t.zmax) for t in figure.data} == {(0, 1)}
     for panel, attention, at in zip(figure.data, book.attention, ((1, 1), (1, 0)), strict=True):
@@ -135,8 +135,10 @@ def test_a_pair_shows_where_both_heads_look_on_one_scale():
         np.testing.assert_allclose(np.nan_to_num(shown), attention.attention[at])
         assert np.isnan(shown[0, 1])
     assert panel.customdata[4][0] == "smells looks at Ada" and "&lt;" in panel.customdata[1][1]
-    with pytest.raises(LabError, match="No pair number 4; there are 4"):
-        heads.pair_attention(book, 4)
+    with pytest.raises(LabError, match="No pair of heads “1"):
+        heads.pair_attention(book, "1.1 with 2.0")
+    alone = heads.pair_attention(book, "0.1 with 1.2")
+    assert f"this pair is {book.grid[1, 5]:.2f} apart; it was not matched" in note(alone)
 
 
 def test_every_line_under_the_strips_says_n_split_and_what_is_too_few():
@@ -154,7 +156,7 @@ def test_what_was_given_is_template_and_text_and_the_table_of_a_pair_is_its_pict
     assert words.given(book, LABELS[1]) == f"<start of b <i>>{TEXT}"
     with pytest.raises(LabError, match="No cells of 'a2' here; there are those of a, b <i>"):
         words.given(book, LABELS[2])
-    table, figure = heads.attended(book, 3), heads.pair_attention(book, 3)
+    table, figure = heads.attended(book, "1.1 with 1.0"), heads.pair_attention(book, "1.1 with 1.0")
     assert len(table) == len(WORDS) * (len(WORDS) + 1) // 2
     assert list(table.columns[4:]) == ["a: head 1.1", "b <i>: head 1.0"]
     for panel, column in zip(figure.data, table.columns[4:], strict=True):
@@ -168,6 +170,11 @@ def test_marks_of_pairs_carry_the_name_of_their_pair():
     names = [heads.pair_name(m) for m in book.matches]
     grid, both = heads.head_grid(book), heads.matched_heads(book)
     assert [c[0] for c in trace(grid, "matched").customdata] == names
+    cells = trace(grid, "cells")
+    assert [c[0] for c in cells.customdata] == [
+        f"{y} with {x}" for y, x in zip(cells.y, cells.x, strict=True)
+    ]
+    assert len(cells.x) == book.grid.size and set(names) < {c[0] for c in cells.customdata}
     for role in ("matched", "null"):
         assert [c[0] for c in trace(both, role).customdata] == list(trace(both, role).y)
     assert set(trace(both, "null").y) == set(names)

@@ -18,7 +18,7 @@ def show(book: AtlasBook) -> None:
     stage: Stage = panels.choose("Where", stages, "atlas_stage")
     concept(book, stage)
     st.subheader("All concepts")
-    panels.draw(atlas.shared_bars(book, stage, theme), "shared_bars")
+    panels.draw_with_clicks(atlas.shared_bars(book, stage, theme), "shared_bars", {"concept": 0})
     panels.give(
         book, "shared_bars", lambda: atlas.shared_bars(book, stage), lambda: atlas_tables.shared(book, stage),
         stage=stage,
@@ -46,7 +46,7 @@ def show(book: AtlasBook) -> None:
         f"{panels.plain(', '.join(lost) or 'none')}."
     )
     measure = panels.choose("Measure", atlas.measures(book), "atlas_measure")
-    panels.draw(atlas.by_depth(book, scope, measure, theme), "by_depth")
+    panels.draw_with_clicks(atlas.by_depth(book, scope, measure, theme), "by_depth", {"atlas_stage": 3})
     panels.give(
         book, "by_depth", lambda: atlas.by_depth(book, scope, measure),
         lambda: atlas_tables.depth(book, scope, measure), scope=scope, measure=measure,

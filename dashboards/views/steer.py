@@ -20,7 +20,7 @@ def curves(found: Steering) -> None:
     )  # fmt: skip
     st.caption("How well a direction steers by where it was pooled, on the questions that choose:")
     st.dataframe(tables.poolings(found, trait), hide_index=True, key="poolings")
-    panels.draw(steering.entanglement(found, theme), "entanglement")
+    panels.draw_with_clicks(steering.entanglement(found, theme), "entanglement", {"steer_trait": 0})
     panels.give(found, "entanglement", lambda: steering.entanglement(found), lambda: tables.doses(found))
     panels.draw(steering.letting_go(found, trait, theme), "letting_go")
     panels.give(

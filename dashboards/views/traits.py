@@ -23,11 +23,11 @@ def show(book: TraitBook) -> None:
         book, "card_depth", lambda: traits.depth(book, trait, position),
         lambda: tables.depth_of_traits(book, trait), trait=trait, position=position,
     )  # fmt: skip
-    panels.draw(traits.recipes(book, trait, theme), "recipes")
+    panels.draw_with_clicks(traits.recipes(book, trait, theme), "recipes", {"card_position": 5})
     panels.give(
         book, "recipes", lambda: traits.recipes(book, trait), lambda: tables.cards(book, trait), trait=trait
     )
-    panels.draw(traits.recipe_agreement(book, trait, theme), "agreement")
+    panels.draw_with_clicks(traits.recipe_agreement(book, trait, theme), "agreement", {"card_position": 1})
     panels.give(
         book, "agreement", lambda: traits.recipe_agreement(book, trait),
         lambda: tables.agreements(book, trait), trait=trait,

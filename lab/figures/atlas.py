@@ -140,10 +140,14 @@ def _neighbour_notes(book: AtlasBook, stage: Stage, found: SharedNeighbours) -> 
 
 
 def shared_bars(book: AtlasBook, stage: Stage, theme: Theme = LIGHT) -> go.Figure:
-    """Per category, the share of neighbours that both models have in common, with chance and what categories do alone."""
+    """Per category, the share of neighbours that both models have in common, with chance and what categories do alone.
+
+    `customdata` of a mark: the first concept of its category, and numbers.
+    """
     lookup.require(stage, book.stages, "stage")
     rows = [s for s in book.shared if s.stage == stage and not s.concept]
     names = [text(s.category or "all") for s in rows]
+    firsts = [next(c.concept for c in book.concepts if s.category in ("", c.category)) for s in rows]
     k = rows[0].k
     title = f"Of the {k} nearest concepts, how many do both models have?"
     figure = go.Figure(layout=blank(theme, title, LINE * len(rows) + 20))
@@ -155,7 +159,7 @@ def shared_bars(book: AtlasBook, stage: Stage, theme: Theme = LIGHT) -> go.Figur
         go.Bar(
             x=[s.shared for s in rows], y=names, orientation="h", name="both models", error_x=spans,
             marker={"color": theme.high, "opacity": 0.75}, meta={"role": "shared"},
-            customdata=[[s.category, s.n, s.purity_a, s.purity_b, s.purity_chance] for s in rows],
+            customdata=[[one, s.n, s.purity_a, s.purity_b, s.purity_chance] for one, s in zip(firsts, rows, strict=True)],
             hovertemplate="%{y}: %{x:.2f}, n = %{customdata[1]}<br>of the own category: %{customdata[2]:.2f} and "
             "%{customdata[3]:.2f}, chance %{customdata[4]:.2f}<extra></extra>",
         )
@@ -172,7 +176,7 @@ def shared_bars(book: AtlasBook, stage: Stage, theme: Theme = LIGHT) -> go.Figur
         }
         figure.add_trace(
             go.Scatter(x=values, y=names, mode="markers", name=said, marker=mark, meta={"role": role},
-                       hovertemplate=f"{said}: %{{x:.2f}}<extra></extra>")
+                       customdata=[[one] for one in firsts], hovertemplate=f"{said}: %{{x:.2f}}<extra></extra>")
         )  # fmt: skip
     figure.update_xaxes(axis(theme, f"share of the {k} nearest", range=[0, 1]))
     figure.update_yaxes(axis(theme, autorange="reversed", type="category", showgrid=False))
@@ -255,6 +259,7 @@ def _levels(
         mark = {"symbol": symbol, "size": size, "color": theme.faint, "line": {"width": 3}}
         found.append(
             go.Scatter(x=values, y=list(range(len(names))), mode="markers", name=said, marker=mark, meta={"role": role},
+                       customdata=[[next(s.concept for s in rows if s.category == n)] for n in names],
                        hovertemplate=f"{said}: %{{x:.2f}}<extra></extra>")
         )  # fmt: skip
     return found
@@ -322,7 +327,7 @@ def by_depth(book: AtlasBook, scope: Scope, measure: str, theme: Theme = LIGHT) 
             go.Scatter(
                 x=x, y=values, mode="lines+markers", name=said, line={"color": colour, "width": 2, "dash": dash},
                 marker={"size": 8 if role == "value" else 5}, meta={"role": role},
-                customdata=[[r.layer_a, r.layer_b, _blocks(r)] for r in rows],
+                customdata=[[r.layer_a, r.layer_b, _blocks(r), _stage(book, r)] for r in rows],
                 hovertemplate="%{customdata[2]}: %{y:.2f}<extra></extra>",
             )
         )  # fmt: skip
@@ -338,6 +343,14 @@ def by_depth(book: AtlasBook, scope: Scope, measure: str, theme: Theme = LIGHT) 
     )
     finish(figure, notes, theme, 52)
     return figure
+
+
+def _stage(book: AtlasBook, row: DepthRow) -> Stage:
+    """Where the page looks when a depth is clicked: the embedding, the first layer, else the layers that were chosen."""
+    if row.layer_a == EMBEDDING:
+        return "embedding"
+    first = map_of(book, "first layer", "all", book.labels[0])
+    return "first layer" if row.layer_a == first.layer_source else "chosen layers"
 
 
 def _blocks(row: DepthRow) -> str:

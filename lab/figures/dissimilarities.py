@@ -7,6 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lab.figures.cells import add_cells
 from lab.figures.geometry import abstention, measures, said, similarity_of, sizes
 from lab.figures.landing import shorten
 from lab.figures.theme import LIGHT, POSITION_WORDS, Theme, axis, blank, finish, text
@@ -82,12 +83,12 @@ def dissimilarities(
         shown = {(x.scaffold_a, x.scaffold_b): x.value for x in rows}
         heat = _matrix(order, shown, rows[0].model, rows[0].layer, low, high, scale[low == 0 :], theme)
         heat.update(showscale=column == 2, colorbar=_bar("distance  (1 = rms)", 0.6))
-        figure.add_trace(heat, 1, column)
+        add_cells(figure, heat, row=1, col=column)
     ranks = {(x.scaffold_a, x.scaffold_b): x.rank for x in b}
     off = {k: x.rank - ranks.get(k, float("nan")) for x in a if (k := (x.scaffold_a, x.scaffold_b))}
     diverging = [[0, theme.low], [0.5, theme.paper], [1, theme.high]]
     heat = _matrix(order, off, "difference", NO_LAYER, -1, 1, diverging, theme)
-    figure.add_trace(heat.update(colorbar=_bar("rank in A − rank in B", 1.0)), 1, 3)
+    add_cells(figure, heat.update(colorbar=_bar("rank in A − rank in B", 1.0)), row=1, col=3)
     heads = (f"{text(s.model_a)}, layer {s.layer_a}", f"{text(s.model_b)}, layer {s.layer_b}", "rank, A − B")
     _matrix_axes(figure, order, heads, theme)
     note = (

@@ -6,6 +6,7 @@ from math import isfinite
 import plotly.graph_objects as go
 
 from lab.figures import lookup
+from lab.figures.cells import SHOWN_STILL, add_cells
 from lab.figures.geometry import abstention
 from lab.figures.landing import shorten
 from lab.figures.reading import interval, probability
@@ -162,22 +163,21 @@ def segment_map(
     by = {(s.segment, s.feature): s for s in rows}
     figure = go.Figure(layout=blank(theme, title, 80 + 30 * max(3, len(segments))))
     wide = max(abs(s.fall) for s in rows if isfinite(s.fall)) or 1.0
-    figure.add_trace(
-        go.Heatmap(
-            z=[[by[k, f].fall for f in order] for k in segments], x=list(range(len(order))), y=list(range(len(segments))),
-            zmin=-wide, zmax=wide, colorscale=[[0, theme.low], [0.5, theme.paper], [1, theme.high]], xgap=1, ygap=1,
-            colorbar={"title": {"text": "fall"}, "thickness": 10}, meta={"role": "fall"},
-            customdata=[[[f, interval(by[k, f].low, by[k, f].high), probability("q", by[k, f].q)] for f in order]
-                        for k in segments],
-            hovertemplate="feature %{customdata[0]}: %{z:+.3f} %{customdata[1]}, %{customdata[2]}<extra></extra>",
-        )
+    heat = go.Heatmap(
+        z=[[by[k, f].fall for f in order] for k in segments], x=list(range(len(order))), y=list(range(len(segments))),
+        zmin=-wide, zmax=wide, colorscale=[[0, theme.low], [0.5, theme.paper], [1, theme.high]], xgap=1, ygap=1,
+        colorbar={"title": {"text": "fall"}, "thickness": 10}, meta={"role": "fall"},
+        customdata=[[[f, interval(by[k, f].low, by[k, f].high), probability("q", by[k, f].q)] for f in order]
+                    for k in segments],
+        hovertemplate="feature %{customdata[0]}: %{z:+.3f} %{customdata[1]}, %{customdata[2]}<extra></extra>",
     )  # fmt: skip
+    add_cells(figure, heat)
     clear = [s for s in rows if s.q < 0.05]
     figure.add_trace(
         go.Scatter(
             x=[order.index(s.feature) for s in clear], y=[segments.index(s.segment) for s in clear], mode="markers",
             marker={"symbol": "circle-open", "size": 12, "color": theme.ink, "line": {"width": 2}}, showlegend=False,
-            hoverinfo="skip", meta={"role": "clear"},
+            hoverinfo="skip", meta={"role": "clear"}, unselected=SHOWN_STILL,
         )
     )  # fmt: skip
     firsts = [next(s for s in rows if s.segment == k) for k in segments]
@@ -189,7 +189,9 @@ def segment_map(
         "ticktext": [_name(names, f) for f in order],
         "tickangle": -60,
     }
-    figure.update_xaxes(axis(theme, showgrid=False, zeroline=False, **columns))
+    figure.update_xaxes(
+        axis(theme, range=[-0.5, len(order) - 0.5], showgrid=False, zeroline=False, **columns)
+    )
     finish(figure, notes, theme, 100)
     return figure
 

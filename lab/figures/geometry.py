@@ -8,6 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from lab.figures import lookup
+from lab.figures.cells import SHOWN_STILL, add_cells
 from lab.figures.reading import interval, probability
 from lab.figures.theme import (
     LIGHT,
@@ -114,7 +115,7 @@ def layer_grid(book: GeometryBook, position: Position, measure: str, theme: Them
         return abstention(title, s.why or "this run has no grid", [unit, sizes(s)], theme)
     depth_a, depth_b = (_depths(c) for c in ((c.layer_a for c in cells), (c.layer_b for c in cells)))
     figure = go.Figure(layout=blank(theme, title, 400))
-    figure.add_trace(_heat(s, cells, depth_a, depth_b, theme))
+    add_cells(figure, _heat(s, cells, depth_a, depth_b, theme))
     figure.add_traces([
         _outline(s, cells, depth_a, depth_b, theme), *_unknown_cells(cells, depth_a, depth_b, theme),
         _ring(s, depth_a, depth_b, theme),
@@ -207,7 +208,7 @@ def _ring(s: Similarity, depth_a: dict[int, float], depth_b: dict[int, float], t
         x=[depth_a[s.layer_a]], y=[depth_b[s.layer_b]], mode="markers", name=f"chosen on {text(s.chosen_on)}",
         marker={"symbol": "circle-open", "size": 38, "color": theme.ink, "line": {"width": 2}},
         customdata=[[s.measure, s.layer_a, s.layer_b]], meta={"role": "chosen"}, hoverinfo="skip",
-        cliponaxis=False,
+        cliponaxis=False, unselected=SHOWN_STILL,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from plotly.subplots import make_subplots
 
+from lab.figures.cells import SHOWN_STILL, add_cells
 from lab.figures.reading import interval, probability
 from lab.figures.theme import LIGHT, MODEL_SYMBOLS, Theme, axis, blank, finish, text
 from lab.figures.words import said
@@ -21,38 +22,52 @@ PAIRS = 40
 FEWEST = 5
 """Test texts that an interval needs."""
 Panel = Float[ndarray, "word word"]
+Head = tuple[int, int]
+"""Layer and head."""
 DISTANCE = "squared Hellinger distance of attention over words  (0 same, 1 disjoint)"
 
 
 def pair_name(match: HeadMatch) -> str:
     """`0.2 with 1.3`: layer.head of A, of B."""
-    return f"{match.layer_a}.{match.head_a} with {match.layer_b}.{match.head_b}"
+    return _named((match.layer_a, match.head_a), (match.layer_b, match.head_b))
 
 
-def attended(book: WordsBook, pair: int) -> pd.DataFrame:
-    """One row per pair of words: what share of its attention each head of a matched pair gives to the word before.
+def _named(a: Head, b: Head) -> str:
+    return f"{a[0]}.{a[1]} with {b[0]}.{b[1]}"
 
-    NaN where a head hardly looks at the text. LabError when there is no such pair.
+
+def heads_of(book: WordsBook, pair: str) -> tuple[Head, Head] | None:
+    """The two heads that a name such as `0.2 with 1.3` means, matched or not; None if there are no such heads."""
+    a, b = (_heads(x.outside.shape) for x in book.attention)
+    return next(((i, j) for i in a for j in b if _named(i, j) == pair), None)
+
+
+def attended(book: WordsBook, pair: str) -> pd.DataFrame:
+    """One row per pair of words: what share of its attention each head of a pair gives to the word before.
+
+    `pair`: as `pair_name` says it. NaN where a head hardly looks at the text. LabError when there is no such pair.
     """
-    match, panels = _pair_panels(book, pair)
+    where, panels = _pair_panels(book, pair)
     seen = book.attention[0].words[: len(panels[0])]
     rows = [
         (i, j, seen[i], seen[j], *(float(panel[i, j]) for panel in panels))
         for i in range(len(seen))
         for j in range(i + 1)
     ]
-    heads = (f"{match.layer_a}.{match.head_a}", f"{match.layer_b}.{match.head_b}")
-    shares = [f"{label}: head {head}" for label, head in zip(book.pair, heads, strict=True)]
+    shares = [f"{label}: head {layer}.{head}" for label, (layer, head) in zip(book.pair, where, strict=True)]
     return pd.DataFrame(rows, columns=["looking", "looked at", "word", "word looked at", *shares])
 
 
-def _pair_panels(book: WordsBook, pair: int) -> tuple[HeadMatch, list[Panel]]:
-    """A matched pair, and the attention of its two heads over the words that are shown."""
-    if not 0 <= pair < len(book.matches):
-        raise LabError(f"No pair number {pair}; there are {len(book.matches)}.")
-    match = book.matches[pair]
-    where = ((match.layer_a, match.head_a), (match.layer_b, match.head_b))
-    return match, [x.attention[at][:SHOWN, :SHOWN] for x, at in zip(book.attention, where, strict=True)]
+def _pair_panels(book: WordsBook, pair: str) -> tuple[tuple[Head, Head], list[Panel]]:
+    """The two heads of a pair, and their attention over the words that are shown."""
+    where = heads_of(book, pair)
+    if where is None:
+        last = _named(*(_heads(x.outside.shape)[-1] for x in book.attention))
+        raise LabError(
+            f"No pair of heads “{pair}”; expected layer.head of {book.pair[0]} with layer.head of {book.pair[1]}, up to "
+            f"“{last}”."
+        )
+    return where, [x.attention[at][:SHOWN, :SHOWN] for x, at in zip(book.attention, where, strict=True)]
 
 
 def head_grid(book: WordsBook, theme: Theme = LIGHT) -> go.Figure:
@@ -61,33 +76,40 @@ def head_grid(book: WordsBook, theme: Theme = LIGHT) -> go.Figure:
     title = f"Which heads look alike: <b>{text(book.labels[0])}</b> and <b>{text(book.labels[1])}</b>"
     figure = go.Figure(layout=blank(theme, title, min(800, max(240, 21 * len(a)))))
     most = max([0.01, *(v for v in book.grid.ravel().tolist() if isfinite(v))])
-    figure.add_trace(
-        go.Heatmap(
-            z=book.grid, x=b, y=a, zmin=0, zmax=most, xgap=1, ygap=1, meta={"role": "grid"},
-            colorscale=[[0, theme.high], [1, theme.paper]],
-            colorbar={"title": {"text": "divergence", "side": "right", "font": {"size": 12}}, "thickness": 12},
-            hovertemplate="%{y} and %{x}: %{z:.2f}<extra></extra>",
-        )
+    heat = go.Heatmap(
+        z=book.grid, x=b, y=a, zmin=0, zmax=most, xgap=1, ygap=1, meta={"role": "grid"},
+        colorscale=[[0, theme.high], [1, theme.paper]],
+        colorbar={"title": {"text": "divergence", "side": "right", "font": {"size": 12}}, "thickness": 12},
+        customdata=[[[f"{i} with {j}"] for j in b] for i in a],
+        hovertemplate="%{y} and %{x}: %{z:.2f}<extra></extra>",
     )  # fmt: skip
+    add_cells(figure, heat)
     figure.add_trace(
         go.Scatter(
             x=[f"{m.layer_b}.{m.head_b}" for m in book.matches],
             y=[f"{m.layer_a}.{m.head_a}" for m in book.matches],
             mode="markers", name="matched on the extract texts", meta={"role": "matched"}, showlegend=True,
-            marker={"symbol": "square-open", "size": 15, "color": theme.ink, "line": {"width": 2}},
+            marker={"symbol": "square-open", "size": 15, "color": theme.ink, "line": {"width": 2}}, unselected=SHOWN_STILL,
             customdata=[[pair_name(m)] for m in book.matches],
             hovertemplate="%{y} matched with %{x}<extra></extra>",
         )
     )  # fmt: skip
     kind = {"type": "category", "showgrid": False, "dtick": 1 if len(a) <= 32 else None}
-    figure.update_yaxes(axis(theme, f"layer.head of {text(book.labels[0])}", autorange="reversed", **kind))
-    figure.update_xaxes(axis(theme, f"layer.head of {text(book.labels[1])}", **kind))
+    for update, label, ends in (
+        (figure.update_yaxes, 0, [len(a) - 0.5, -0.5]),
+        (figure.update_xaxes, 1, [-0.5, len(b) - 0.5]),
+    ):
+        update(axis(theme, f"layer.head of {text(book.labels[label])}", range=ends, **kind))
     finish(figure, _head_notes(book), theme, 58)
     return figure
 
 
+def _heads(shape: tuple[int, ...]) -> list[Head]:
+    return [(layer, head) for layer in range(shape[0]) for head in range(shape[1])]
+
+
 def _head_names(shape: tuple[int, ...]) -> list[str]:
-    return [f"{layer}.{head}" for layer in range(shape[0]) for head in range(shape[1])]
+    return [f"{layer}.{head}" for layer, head in _heads(shape)]
 
 
 def _head_notes(book: WordsBook) -> list[str]:
@@ -160,13 +182,12 @@ def matched_heads(book: WordsBook, theme: Theme = LIGHT) -> go.Figure:
     return figure
 
 
-def pair_attention(book: WordsBook, pair: int, theme: Theme = LIGHT) -> go.Figure:
-    """Where the two heads of a matched pair look in the shown text, word by word, one scale for both.
+def pair_attention(book: WordsBook, pair: str, theme: Theme = LIGHT) -> go.Figure:
+    """Where the two heads of a pair look in the shown text, word by word, one scale for both.
 
-    Raises LabError when there is no such pair.
+    `pair`: as `pair_name` says it, matched or not. Raises LabError when there is no such pair.
     """
-    match, panels = _pair_panels(book, pair)
-    where = ((match.layer_a, match.head_a), (match.layer_b, match.head_b))
+    where, panels = _pair_panels(book, pair)
     shares = [float(x.outside[at]) for x, at in zip(book.attention, where, strict=True)]
     titles = [
         f"{text(label)}, head {layer}.{head} ({share:.0%} elsewhere)"
@@ -174,7 +195,7 @@ def pair_attention(book: WordsBook, pair: int, theme: Theme = LIGHT) -> go.Figur
     ]
     words = [text(w) for w in book.attention[0].words[:SHOWN]]
     figure = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.1)
-    figure.update_layout(blank(theme, f"Where heads {pair_name(match)} look", 430))
+    figure.update_layout(blank(theme, f"Where heads {pair} look", 430))
     at = list(range(len(words)))
     for k, panel in enumerate(panels):
         shown = [[float(v) if j <= i else None for j, v in enumerate(row)] for i, row in enumerate(panel)]
@@ -194,7 +215,20 @@ def pair_attention(book: WordsBook, pair: int, theme: Theme = LIGHT) -> go.Figur
     first = f"Rows: the word that looks; the first {len(words)} words and marks of one text: no interval, an example."
     finish(figure, [
         f"{first} Each row sums to 1 over the words up to its own; what went to template, BOS and blanks was dropped and "
-        f"stands in the titles. Over test texts this pair is {match.divergence:.2f} "
-        f"{interval(match.low, match.high)} apart, {match.other_text:.2f} on different texts."
+        f"stands in the titles. {_apart(book, pair, where)}"
     ], theme, 110)  # fmt: skip
     return figure
+
+
+def _apart(book: WordsBook, pair: str, where: tuple[Head, Head]) -> str:
+    """How far apart a pair is over the test texts; with interval and null if it was matched."""
+    match = next((m for m in book.matches if pair_name(m) == pair), None)
+    if match is not None:
+        return (
+            f"Over test texts this pair is {match.divergence:.2f} {interval(match.low, match.high)} apart, "
+            f"{match.other_text:.2f} on different texts."
+        )
+    i, j = (_heads(x.outside.shape).index(at) for x, at in zip(book.attention, where, strict=True))
+    return (
+        f"Over test texts this pair is {book.grid[i, j]:.2f} apart; it was not matched: no interval, no null."
+    )

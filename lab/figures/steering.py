@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lab.figures import lookup
+from lab.figures.cells import add_cells
 from lab.figures.theme import LIGHT, MODEL_COLOURS, POSITION_WORDS, Theme, axis, blank, finish, reach, text
 from lab.records import DoseRow, Steering, SteerSummary
 
@@ -146,17 +147,17 @@ def entanglement(found: Steering, theme: Theme = LIGHT) -> go.Figure:
     limit = max([0.1, *(abs(v) for row in values for v in row if v == v)])
     title = f"Push one trait, read all: {text(found.model.name)}"
     figure = go.Figure(layout=blank(theme, title, 90 + 44 * len(pushed)))
-    figure.add_trace(
-        go.Heatmap(
-            z=values, x=[text(r) for r in read], y=[text(t) for t in pushed], zmin=-limit, zmax=limit, zmid=0,
-            colorscale=[[0, theme.low], [0.5, theme.paper], [1, theme.high]], xgap=2, ygap=2,
-            text=[["" if v != v else f"{v:+.2f}" for v in row] for row in values], texttemplate="%{text}",
-            colorbar={"title": {"text": text(found.unit), "side": "right"}, "thickness": 12},
-            hovertemplate="push %{y}, read %{x}: %{z:+.2f}<extra></extra>", meta={"role": "matrix"},
-        )
+    heat = go.Heatmap(
+        z=values, x=[text(r) for r in read], y=[text(t) for t in pushed], zmin=-limit, zmax=limit, zmid=0,
+        colorscale=[[0, theme.low], [0.5, theme.paper], [1, theme.high]], xgap=2, ygap=2,
+        text=[["" if v != v else f"{v:+.2f}" for v in row] for row in values], texttemplate="%{text}",
+        colorbar={"title": {"text": text(found.unit), "side": "right"}, "thickness": 12},
+        customdata=[[[t, r] for r in read] for t in pushed],
+        hovertemplate="push %{y}, read %{x}: %{z:+.2f}<extra></extra>", meta={"role": "matrix"},
     )  # fmt: skip
-    figure.update_yaxes(axis(theme, "pushed", autorange="reversed", showgrid=False))
-    figure.update_xaxes(axis(theme, "read", showgrid=False, tickangle=-40))
+    add_cells(figure, heat)
+    figure.update_yaxes(axis(theme, "pushed", range=[len(pushed) - 0.5, -0.5], showgrid=False))
+    figure.update_xaxes(axis(theme, "read", range=[-0.5, len(read) - 0.5], showgrid=False, tickangle=-40))
     test = found.doses[0]
     line = (
         f"Reading at the upper minus at the lower chosen dose, {text(found.unit)}, judge “{text(found.judge)}”; "

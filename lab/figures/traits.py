@@ -3,6 +3,7 @@
 import plotly.graph_objects as go
 
 from lab.figures import lookup
+from lab.figures.cells import add_cells
 from lab.figures.steering import PLACES
 from lab.figures.theme import LIGHT, MODEL_COLOURS, Theme, axis, blank, finish, reach, span, text
 from lab.records import Position, TraitBook, TraitCard
@@ -78,6 +79,7 @@ def recipes(book: TraitBook, trait: str, theme: Theme = LIGHT) -> go.Figure:
         go.Scatter(
             x=[c.select_d_prime for c in cards], y=names, mode="markers", name="promised on select",
             marker={"symbol": "line-ns", "size": 11, "line": {"width": 2, "color": theme.faint}},
+            customdata=[[c.layer, c.auroc, c.low, c.high, c.p, c.position] for c in cards],
             meta={"role": "select"}, hovertemplate="%{y}<br>promised %{x:.2f}<extra></extra>",
         )
     )  # fmt: skip
@@ -86,7 +88,7 @@ def recipes(book: TraitBook, trait: str, theme: Theme = LIGHT) -> go.Figure:
             x=[c.d_prime for c in cards], y=names, mode="markers", name="kept on test", meta={"role": "test"},
             marker={"size": [13 if c.selected else 8 for c in cards], "color": MODEL_COLOURS[0],
                     "symbol": ["star" if c.selected else "circle" for c in cards]},
-            customdata=[[c.layer, c.auroc, c.low, c.high, c.p] for c in cards],
+            customdata=[[c.layer, c.auroc, c.low, c.high, c.p, c.position] for c in cards],
             hovertemplate="%{y}<br>layer %{customdata[0]}, d′ %{x:.2f}, AUROC %{customdata[1]:.3f} "
             "[%{customdata[2]:.3f}, %{customdata[3]:.3f}], p %{customdata[4]:.4f}<extra></extra>",
         )
@@ -116,17 +118,18 @@ def recipe_agreement(book: TraitBook, trait: str, theme: Theme = LIGHT) -> go.Fi
     figure = go.Figure(
         layout=blank(theme, f"<b>{text(trait)}</b>: do the recipes read alike?", 60 + 22 * len(keys))
     )
-    figure.add_trace(
-        go.Heatmap(
-            z=values, x=names, y=names, zmin=-1, zmax=1, zmid=0, xgap=1, ygap=1, meta={"role": "agreement"},
-            colorscale=[[0, theme.low], [0.5, theme.paper], [1, theme.high]],
-            colorbar={"title": {"text": "r", "side": "right"}, "thickness": 12},
-            hovertemplate="%{y}<br>%{x}<br>r %{z:.2f}<extra></extra>",
-        )
+    heat = go.Heatmap(
+        z=values, x=names, y=names, zmin=-1, zmax=1, zmid=0, xgap=1, ygap=1, meta={"role": "agreement"},
+        colorscale=[[0, theme.low], [0.5, theme.paper], [1, theme.high]],
+        colorbar={"title": {"text": "r", "side": "right"}, "thickness": 12},
+        customdata=[[[a.estimator, a.position] for _ in cards] for a in cards],
+        hovertemplate="%{y}<br>%{x}<br>r %{z:.2f}<extra></extra>",
     )  # fmt: skip
-    figure.update_yaxes(axis(theme, autorange="reversed", showgrid=False))
+    add_cells(figure, heat)
+    ends = [-0.5, len(names) - 0.5]
+    figure.update_yaxes(axis(theme, range=ends[::-1], showgrid=False))
     same = "the same recipes in the same order"
-    figure.update_xaxes(axis(theme, same, showgrid=False, showticklabels=False))
+    figure.update_xaxes(axis(theme, same, range=ends, showgrid=False, showticklabels=False))
     n = span([a.n for a in book.agreements if a.trait == trait])
     note = f"Correlation of projections of the test replies, each pole centred on itself (n = {n} replies); chance is 0."
     finish(figure, [note], theme, 40)
