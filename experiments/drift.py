@@ -38,14 +38,20 @@ and both baselines.
 Verdict rule. Per trait and organism over 20 turns. (1) and (3) supported by the point value, refuted otherwise,
 the interval beside it; (2) supported when the interval holds 1. The 10-turn half of (1) is reported beside it.
 
-Run: python experiments/drift.py [model ...]
-     python experiments/drift.py --sizes .75 2.5 [model ...]   (the same with other sizes of drift)
+How large a drift? The design above was written for 1.5 prior sd, and there (1) was refuted for three of six (LOG.md,
+2026-11-22). From one pole's scaffold to the other's an organism's replies move by 3 to 4 prior sd (`lab steer`, "told
+instead"), so 1.5 is less than half of a persona lost. By default the same is now done for 1.5, 2 and 2.5 sd, every
+size with its own verdicts; the ordinary conversations are the same for all.
+
+Run: python experiments/drift.py [--sizes 1.5 2 2.5] [model ...]     (25 minutes a model on one thread)
 """
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -54,8 +60,8 @@ from numpy.typing import NDArray
 from lab.monitoring import Quality, follow, learn, length, quality, set_threshold, word_list, word_score
 from lab.pipelines.compare import CompareConfig, extract_side, resolve_model, resolve_trait_set
 from lab.pipelines.replies import Runner, trait_jobs
-from lab.pipelines.watch import read_turns, slope_series
-from lab.records import Message, TraitSet
+from lab.pipelines.turns import Turns, read_turns, slope_series
+from lab.records import Direction, Message, TraitSet
 from lab.stats import auroc
 from lab.store import Store
 from lab.world.conversation import draw_reply, make_turns, reply_text
@@ -65,6 +71,9 @@ from lab.world.judge import Evidence, posterior, read_evidence
 from lab.world.latent import INDEX, Z_LIMIT, z_at_turn
 from lab.world.library import Library, library
 from lab.world.scaffolds import NO_EXTRAS, REGISTERS, named_character, random_persona, render
+
+if TYPE_CHECKING:
+    from lab.models import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -77,10 +86,15 @@ class Config:
     short: int = 10
     onset: int = 5
     size: float = 1.5
+    """One size at a time; see `SIZES`."""
     conversations: int = 60
     promised: float = 1.0
     seed: int = 2026
     runs: Path = Path("runs")
+
+
+SIZES = (1.5, 2.0, 2.5)
+"""Of planted drift, in prior sd."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +171,9 @@ def source_knows(
     return slope, float(ratios[0]), float(ratios[1])
 
 
+@cache
 def draw(config: Config) -> Talks:
-    """All conversations of one size of drift."""
+    """All conversations of one size of drift; the words of the ordinary ones do not depend on it."""
     n = config.conversations
     return Talks(
         tuple(talk(config, 0, i) for i in range(3 * n)),
@@ -169,8 +184,27 @@ def draw(config: Config) -> Talks:
 # ------------------------------------------------------------------ what the detectors see
 
 
-def read_all(config: Config, name: str, talks: Talks) -> dict[tuple[str, str], list[NDArray[np.float64]]]:
-    """Per detector and trait the series [turn] of every conversation of `talks.all`."""
+@dataclass
+class Reader:
+    """One organism with its directions and word lists; it reads every conversation once."""
+
+    model: "LoadedModel"
+    directions: list[Direction]
+    words: dict[str, dict[str, float]]
+    known: dict[tuple[Message, ...], Turns] = field(default_factory=dict)
+
+    def __call__(self, talks: Sequence[Talk]) -> list[Turns]:
+        """What it makes of each conversation."""
+        new = list(dict.fromkeys(t.messages for t in talks if t.messages not in self.known))
+        if new:
+            norms = next(([t.norms[d.trait] for d in self.directions] for t in self.known.values()), None)
+            read = read_turns(self.model, new, self.directions, history=False, norms=norms)
+            self.known.update(zip(new, read, strict=True))
+        return [self.known[t.messages] for t in talks]
+
+
+def reader(config: Config, name: str) -> Reader:
+    """An organism with the directions and the replies that `lab extract` makes."""
     from lab.models import load
 
     model = load(resolve_model(name))
@@ -181,10 +215,17 @@ def read_all(config: Config, name: str, talks: Talks) -> dict[tuple[str, str], l
         name, model, traits, compare, runner, np.random.default_rng([0, 1, 0]), ("reply_mean",)
     )
     directions = [made.directions[t, "reply_mean"] for t in config.traits]
-    read = read_turns(model, [t.messages for t in talks.all], directions, history=False)
+    return Reader(model, directions, {t: _lexicon(runner, traits, t) for t in config.traits})
+
+
+def read_all(
+    config: Config, organism: Reader, talks: Talks
+) -> dict[tuple[str, str], list[NDArray[np.float64]]]:
+    """Per detector and trait the series [turn] of every conversation of `talks.all`."""
+    read = organism(talks.all)
     found = {}
     for k, trait in enumerate(config.traits):
-        words = _lexicon(runner, traits, trait)
+        words = organism.words[trait]
         found["slope", trait] = slope_series(read, trait, config.conversations)
         found["projection", trait] = [r.projections[trait] for r in read]
         found["word list", trait] = [np.array([word_score(s, words) for s in t.said]) for t in talks.all]
@@ -289,16 +330,17 @@ def report(
 
 def main(config: Config, sizes: Sequence[float]) -> None:
     """One table per organism, size of drift and length of conversation."""
-    for size in sizes:
-        sized = replace(config, size=size)
-        talks = draw(sized)
-        for name in config.models:
-            report(sized, name, talks, read_all(sized, name, talks))
+    for name in config.models:
+        organism = reader(config, name)
+        for size in sizes:
+            sized = replace(config, size=size)
+            talks = draw(sized)
+            report(sized, name, talks, read_all(sized, organism, talks))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("models", nargs="*", default=Config.models)
-    parser.add_argument("--sizes", nargs="+", type=float, default=[Config.size])
+    parser.add_argument("--sizes", nargs="+", type=float, default=SIZES)
     asked = parser.parse_args()
     main(Config(models=tuple(asked.models)), asked.sizes)
