@@ -68,7 +68,8 @@ SCAFFOLD_CLAIMS: dict[int, Planter] = {
     7: plant({"step": sizes(2.0, 1.0, 0.3), "order": sizes(1.8, 1.8, 0.2)}, 0.3),
     9: plant(
         {"own minus other's": sizes(2.0, 1.0, 0.0), "likelihood": sizes(1.0, 0.0, 0.0), "gained": sizes(1.0, 1.0, 1.0),
-         "chosen lines": sizes(2.0, 2.0, 2.0), "unchosen lines": sizes(1.0, 1.0, 1.0)}, 0.4, "a | b"),
+         "memory used": sizes(0.5, 0.0, 0.0), "own memory": sizes(1.0, 1.0, 0.0), "chosen lines": sizes(2.0, 2.0, 2.0),
+         "unchosen lines": sizes(1.0, 1.0, 1.0)}, 0.4, "a | b"),
     13: destination,
     14: plant(
         {"passed, full": sizes(0.9, 0.9, 0.6), "passed, tone-only": sizes(0.4, 0.7, 0.58),
@@ -80,8 +81,11 @@ SCAFFOLD_CLAIMS: dict[int, Planter] = {
         {"context": sizes(1.0, 2.0, 4.0), "mood": sizes(1.0, 1.0, 1.0), "pressure": sizes(1.0, 1.0, 4.0),
          "ambiguity": sizes(1.0, 1.0, 1.0), "scrambled": sizes(5.0, 5.0, 5.0)}, 0.3),
     21: plant(
-        {"transcript": sizes(0.3, 0.8, 1.0), "last exchange": sizes(0.2, 0.2, 0.2), "facts": sizes(0.0, 0.0, 0.0)}, 0.1),
+        {"transcript": sizes(0.3, 0.8, 1.0), "last exchange": sizes(0.2, 0.2, 0.2), "facts": sizes(0.0, 0.0, 0.0),
+         "key sentences": sizes(0.4, 0.4, 0.4), "own summary": sizes(0.4, 0.4, 0.4), "size, facts": sizes(0.3, 0.3, 0.3)},
+        0.1),
     22: plant(
         {"found": sizes(0.95, 0.8, 0.4), "restored": sizes(0.2, 0.2, 2.0), "attack": sizes(5.0, 5.0, 5.0),
-         "chance": sizes(0.3, 0.3, 0.3)}, 0.1),
+         "chance": sizes(0.3, 0.3, 0.3), "found among all": sizes(0.9, 0.4, 0.2),
+         "without identity text": sizes(9.0, 9.0, 9.0), "without an entry, user": sizes(0.5, 0.5, 0.5)}, 0.1),
 }  # fmt: skip

@@ -22,7 +22,11 @@ ours.
 
 Verdict rule. Supported when the medians say so, refuted otherwise. What can be won over one_prompt depends
 on the lengths: a scaffold of 200 tokens before 20 of question and 32 of reply is about five times the tokens
-that are unique; `--scaffold-tokens` and `--reply-tokens` show it.
+that are unique, and with the logits, which only the peers compute, about 6.3 times the arithmetic: 8 is out of
+anybody's reach there. It was refuted there twice (LOG.md, 2026-11-22). With replies of 8 to 16 tokens it is about
+7 times the tokens and 9 times the arithmetic. So both are run: the document speaks of short replies, where the bar
+can be met or missed, and "longer_replies" says the same of long ones; `--scaffold-tokens` and `--reply-tokens` give
+other lengths.
 
 Measured. Every way and run has a process of its own: load, one short forward pass, then the clock.
 `--clock cpu` counts the process's CPU seconds instead of the wall's: for a machine that others use too, with
@@ -32,7 +36,7 @@ VmHWM, reset before the run; on CUDA the allocator's peak) above what the proces
 the model is not in it. The model is random with Qwen2's shape at 0.5 B (vocabulary 151,936), unless `--model`
 names a folder or hub name.
 
-Run: python experiments/benchmarks/extraction.py [--json] [--clock cpu] [--runs 3]     (half an hour and more)
+Run: python experiments/benchmarks/extraction.py [--json] [--clock cpu] [--runs 3]     (an hour and more)
 """
 
 import argparse
@@ -76,8 +80,10 @@ class Config:
     trait: str = "warmth"
     questions: int = 100
     scaffold_tokens: int = 200
-    reply_tokens: tuple[int, int] = (24, 40)
-    """Shortest and longest reply; the lab stops replies at 40 (`CompareConfig.max_new_tokens`)."""
+    reply_tokens: tuple[int, int] = (8, 16)
+    """Shortest and longest reply."""
+    longer_replies: tuple[int, int] | None = (24, 40)
+    """The same once more, if any; the lab stops replies at 40 (`CompareConfig.max_new_tokens`)."""
     peer_questions: int = 0
     """On how many of the questions others' ways run, their seconds multiplied; 0: on all."""
     runs: int = 3
@@ -114,8 +120,22 @@ def main(config: Config) -> dict[str, Any]:
     """Measure all ways by turns; the document that `--json` prints."""
     if config.small:
         config = replace(
-            config, questions=4, scaffold_tokens=40, reply_tokens=(4, 8), dtype="float32", runs=1
+            config,
+            questions=4,
+            scaffold_tokens=40,
+            reply_tokens=(4, 8),
+            longer_replies=None,
+            dtype="float32",
+            runs=1,
         )
+    found = one_length(config)
+    if config.longer_replies:
+        found["longer_replies"] = one_length(replace(config, reply_tokens=config.longer_replies))
+    return found
+
+
+def one_length(config: Config) -> dict[str, Any]:
+    """All ways by turns on replies of `config.reply_tokens`."""
     with tempfile.TemporaryDirectory() as scratch:
         case = make_case(config, Path(scratch))
         part = _first(case, config.peer_questions or config.questions)
@@ -131,7 +151,8 @@ def main(config: Config) -> dict[str, Any]:
                     left_out[way] = one["left_out"]
                     continue
                 found.setdefault(way, []).append(one)
-                say = f"run {run + 1} {way}: {one['wall_s']:.1f} s wall, {one['cpu_s']:.1f} s CPU"
+                which = f"replies of {config.reply_tokens}, run {run + 1}, {way}"
+                say = f"{which}: {one['wall_s']:.1f} s wall, {one['cpu_s']:.1f} s CPU"
                 print(f"{say}, {one['peak_mb']:.0f} MB", file=sys.stderr, flush=True)
         compared = found["lab"][0]["vectors"]
         if part is not case:
@@ -578,6 +599,8 @@ def _config(arguments: argparse.Namespace) -> Config:
     chosen: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v is not None
     }
+    if "reply_tokens" in chosen:
+        chosen["longer_replies"] = None
     return Config(**chosen)
 
 
@@ -589,7 +612,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--trait")
     parser.add_argument("--questions", type=int)
     parser.add_argument("--scaffold-tokens", type=int)
-    parser.add_argument("--reply-tokens", type=int, nargs=2, metavar=("SHORTEST", "LONGEST"))
+    parser.add_argument(
+        "--reply-tokens", type=int, nargs=2, metavar=("SHORTEST", "LONGEST"), help="only these"
+    )
     parser.add_argument("--peer-questions", type=int, help="others' ways on this many, multiplied")
     parser.add_argument("--runs", type=int, help="alternations")
     parser.add_argument("--ways", nargs="+", choices=sorted(WAYS))

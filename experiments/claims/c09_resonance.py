@@ -12,7 +12,9 @@ questions are tried as a memory entry; the best on select questions stays, wheth
 lineages get equally many lines. Reported on test questions: double difference (fit of own minus fit of other's
 scaffold in A, plus the same in B) / 2, in noise floors. Interval by resampling lineages (seed scaffolds). Beside:
 what growth gained in the own model; the same double difference with log-likelihood as fit (nats per reply that the
-model gives its own replies under the seed); and own growth against as many unselected lines (length control).
+model gives its own replies under the seed); the same with memory use as fit (nats per token that a lineage's own
+entries gain, said as replies to test questions, from standing in the scaffold; added after the others had been
+seen); and own growth against as many unselected lines (length control).
 
 Null. Two wordings of a scaffold differ by 1 noise floor; a double difference of scaffolds that have nothing to do
 with whom they grew with is 0.
@@ -176,16 +178,21 @@ def _told(
     def fit(k: int, name: str) -> float:
         return float(np.mean([s * np.nanmean(landed[k].at(name, t)) for t, s in signs.items()])) / floor
 
+    def double(of_model: Sequence[Sequence[float]]) -> float:
+        """Own minus other's lineage, mean of both models; [model][lineage]."""
+        return (of_model[0][0] - of_model[0][1] + of_model[1][1] - of_model[1][0]) / 2
+
     pair = " | ".join(p.label for p in landed)
     own = [[fit(k, grown[j].name) for j in (0, 1)] for k in (0, 1)]
     likely = [[_likely(models[k], landed[k], seed, grown[j], config) for j in (0, 1)] for k in (0, 1)]
-    note = " / ".join(s.text for s in grown[0].paraphrases[0].segments if s.provenance == "model")
+    used = [[_used(models[k], seed, grown[j], config) for j in (0, 1)] for k in (0, 1)]
+    note = " / ".join(_lines_of(grown[0], seed))
     rows = [
-        Observation(pair, "own minus other's", seed.name, (own[0][0] - own[0][1] + own[1][1] - own[1][0]) / 2, note=note),
-        Observation(
-            pair, "likelihood", seed.name, (likely[0][0] - likely[0][1] + likely[1][1] - likely[1][0]) / 2
-        ),
-    ]  # fmt: skip
+        Observation(pair, "own minus other's", seed.name, double(own), note=note),
+        Observation(pair, "likelihood", seed.name, double(likely)),
+        Observation(pair, "memory used", seed.name, double(used)),
+        *(Observation(pair, "own memory", seed.name, used[k][k]) for k in (0, 1)),
+    ]
     for k in (0, 1):
         rows.append(Observation(pair, "gained", seed.name, own[k][k] - fit(k, seed.name)))
         rows.append(Observation(pair, "chosen lines", seed.name, own[k][k]))
@@ -202,6 +209,23 @@ def _likely(
     chats = [render(model.tokenizer, [system, Message("user", q.text)]) for q in questions]
     replies = [landed.reply(seed.name, q.id) for q in questions]
     return float(np.mean([x.sum() for x in token_log_probs(model, chats, replies)]))
+
+
+def _lines_of(grown: ScaffoldFile, seed: ScaffoldFile) -> list[str]:
+    """The entries that growth added."""
+    return [s.text for s in grown.paraphrases[0].segments[len(seed.paraphrases[0].segments) :]]
+
+
+def _used(model: "LoadedModel", seed: ScaffoldFile, grown: ScaffoldFile, config: Config) -> float:
+    """Nats per token that the grown entries gain as replies to test questions from standing in the scaffold."""
+    questions = sorted(traits_of(model, config).of("test"), key=lambda q: q.id)
+    asked = [(q, line) for q in questions for line in _lines_of(grown, seed)]
+    told: list[list[np.ndarray]] = []
+    for file in (grown, seed):
+        system = Message("system", file.paraphrases[0].text)
+        chats = [render(model.tokenizer, [system, Message("user", q.text)]) for q, _ in asked]
+        told.append(token_log_probs(model, chats, [line for _, line in asked]))
+    return float(np.mean([a.mean() - b.mean() for a, b in zip(*told, strict=True)]))
 
 
 def judge(observed: Sequence[Observation], rng: np.random.Generator) -> list[Effect]:
@@ -222,6 +246,10 @@ def judge(observed: Sequence[Observation], rng: np.random.Generator) -> list[Eff
         beside = replace(frame, decides=False, bar=0.0, null="0")
         likely = replace(beside, what="the same by likelihood", unit="nats per reply")
         found.append(mean_over(of(mine, series="likelihood"), rng, likely))
+        memory = replace(beside, what="the same by memory use", unit="nats per token")
+        found.append(mean_over(of(mine, series="memory used"), rng, memory))
+        own = replace(memory, what="own entries are likelier said where they are remembered")
+        found.append(mean_over(of(mine, series="own memory"), rng, own))
         found.append(
             mean_over(of(mine, series="gained"), rng, replace(beside, what="growth raises the own fit"))
         )

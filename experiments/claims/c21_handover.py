@@ -1,18 +1,19 @@
 """Claim 21: handing over a log.
 
 Question. A model talked under a scaffold. The scaffold is taken away and something of the talk is handed over
-instead: the whole transcript, its last exchange, the scaffold's facts, nothing. How much of the landing comes
-along?
+instead: the whole transcript, a summary of it, its last exchange, the scaffold's facts, nothing. How much of the
+landing comes along, and how small is what is handed over?
 
 Prediction. The transcript brings back less than 80 % of the way from nothing to the scaffold's own landing; the
 last exchange less than the transcript; the facts next to nothing.
 
 Measure. Over the reply, all traits: 1 - distance(handed over, scaffold) / distance(nothing, scaffold), per
 scaffold; only scaffolds that land at least three noise floors from no scaffold count. Interval by resampling
-scaffolds. Transcript: as chat history, without a system prompt. A written summary is not among the conditions: the
-shipped organisms cannot write one, and one written by us would be another scaffold. Beside: the items of the
-continuity battery that rest on memory and boundaries, lost with each of these in place of the scaffold (this part
-was added after the landings had been seen).
+scaffolds. Transcript: as chat history, without a system prompt. Two summaries, each as system prompt: the three
+sentences nearest to the middle of all that the model said, and the model's own answer when it is asked, without the
+scaffold, to sum up (the shipped organisms were never taught to). Size: tokens handed over as a share of the
+transcript's. Beside: the items of the continuity battery that rest on memory and boundaries, lost with each of
+these in place of the scaffold. Battery, summaries and sizes were added after the other landings had been seen.
 
 Null. Nothing handed over: 0. The scaffold itself: 1.
 
@@ -22,7 +23,7 @@ conditions stand beside.
 What would change it. Longer conversations (here four turns), models that read their own voice out of a log better.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -30,12 +31,12 @@ import numpy as np
 
 from lab.claims import Frame, all_of, difference, mean_over, names, of
 from lab.pipelines.claim_landings import land, load_model, scaffolds_of, traits_of, variant
-from lab.pipelines.claim_talk import renamed, talk
+from lab.pipelines.claim_talk import History, key_sentences, own_summary, renamed, talk
 from lab.pipelines.claims import ClaimConfig
 from lab.pipelines.compare import Progress
 from lab.pipelines.continuity import ContinuityConfig, continuity
 from lab.pipelines.continuity_items import FULL, NONE, Condition, shipped_items, told
-from lab.records import Question, Scaffold
+from lab.records import Question, Scaffold, ScaffoldFile, Segment
 from lab.records.claims import Effect, Observation
 from lab.records.continuity import ContinuityItem
 from lab.store import Store
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 
 TITLE = "Handing over a log is not handing over the experience"
 COMBINE = all_of
-CONDITIONS = ("transcript", "last exchange", "facts")
+CONDITIONS = ("transcript", "key sentences", "own summary", "last exchange", "facts")
+PLURAL = ("key sentences", "facts")
 FAMILIES = ("boundary_kept", "true_memory_used", "false_memory_refused", "pressure_resisted")
 """Families of the battery that need the scaffold's memory or boundaries."""
 
@@ -56,6 +58,7 @@ class Config(ClaimConfig):
 
     turns: int = 4
     far: float = 3.0
+    summary_tokens: int = 80
     every: int = 2
     """Which share of the battery's items on memory and boundaries: every second, every tenth."""
 
@@ -78,19 +81,20 @@ def observe(config: Config, store: Store, progress: Progress) -> list[Observatio
             for f in files
             for c in ("transcript", "last exchange")
         ]
-        facts = [
-            variant(
-                f.paraphrases[0],
-                f"{f.name}, facts",
-                [s for s in f.paraphrases[0].segments if s.kind == "memory"],
-            )
+        written = _written(model, files, said, config, store, part)
+        prompts = [
+            variant(f.paraphrases[0], f"{f.name}, {c}", segments)
             for f in files
+            for c, segments in (
+                ("facts", [s for s in f.paraphrases[0].segments if s.kind == "memory"]),
+                *((c, [Segment("memory", texts[f.name], "model")]) for c, texts in written.items()),
+            )
         ]
         nothing = variant(files[0].paraphrases[0], "nothing", ())
         last = {n: h[-2:] for n, h in said.items()}
         histories = renamed(said, ", transcript") | renamed(last, ", last exchange")
         after = lambda s, f, part=part: part(s, 0.33 + 0.47 * f)  # noqa: E731
-        landed = land(model, [*files, *bare, *facts, nothing], config, store, after, histories=histories)
+        landed = land(model, [*files, *bare, *prompts, nothing], config, store, after, histories=histories)
         found += battery(
             model, landed.label, name, asked, config, store, lambda s, f, part=part: part(s, 0.8 + 0.2 * f)
         )
@@ -100,12 +104,35 @@ def observe(config: Config, store: Store, progress: Progress) -> list[Observatio
             found.append(Observation(landed.label, "from nothing", f.name, whole, note=words))
             if not whole >= config.far:
                 continue
+            tokens = sum(len(model.tokenizer(m.content)["input_ids"]) for m in said[f.name])
             for c in CONDITIONS:
                 if c == "facts" and not any(s.kind == "memory" for s in f.paraphrases[0].segments):
                     continue
                 share = 1 - landed.distance(f"{f.name}, {c}", f.name) / whole
                 found.append(Observation(landed.label, c, f.name, share))
+                given = (
+                    [m.content for m in said[f.name][-2:]] if c == "last exchange" else [_text(prompts, f, c)]
+                )
+                if c != "transcript":
+                    size = sum(len(model.tokenizer(text)["input_ids"]) for text in given) / tokens
+                    found.append(
+                        Observation(landed.label, f"size, {c}", f.name, size, note=" / ".join(given))
+                    )
     return found
+
+
+def _written(
+    model: "LoadedModel", files: Sequence[ScaffoldFile], said: Mapping[str, History], config: Config, store: Store,
+    progress: Progress,
+) -> dict[str, dict[str, str]]:  # fmt: skip
+    """Both summaries of every conversation, by condition and name."""
+    longer = replace(config, max_new_tokens=max(config.max_new_tokens, config.summary_tokens))
+    own = own_summary(model, files, said, longer, store, progress)
+    return {"key sentences": {name: key_sentences(h) for name, h in said.items()}, "own summary": own}
+
+
+def _text(prompts: Sequence[ScaffoldFile], f: ScaffoldFile, condition: str) -> str:
+    return next((p.paraphrases[0].text for p in prompts if p.name == f"{f.name}, {condition}"), "")
 
 
 def battery(
@@ -118,8 +145,10 @@ def battery(
     files = [variant(i.scaffold, i.id, i.scaffold.segments) for i in items]
     turns = [[asked[(t + j) % len(asked)] for j in range(len(files))] for t in range(config.turns)]
     said = talk(model, files, turns, config, store, lambda s, f: progress(s, f / 2))
+    written = _written(model, files, said, config, store, lambda s, f: progress(s, 0.5))
     conditions = (
         FULL, NONE, Condition("facts", lambda i: told(_facts(i).text, i.chat)),
+        *(Condition(c, lambda i, texts=texts: told(texts[i.id], i.chat)) for c, texts in written.items()),
         Condition("last exchange", lambda i: (*said[i.id][-2:], *i.chat)),
         Condition("transcript", lambda i: (*said[i.id], *i.chat)),
     )  # fmt: skip
@@ -148,10 +177,16 @@ def judge(observed: Sequence[Observation], rng: np.random.Generator) -> list[Eff
         for c in CONDITIONS:
             here = replace(
                 frame,
-                what=f"what the {c} bring{'' if c == 'facts' else 's'} along",
+                what=f"what the {c} bring{'' if c in PLURAL else 's'} along",
                 decides=c == "transcript",
             )
             found.append(mean_over(of(mine, series=c), rng, here))
+            if c != "transcript":
+                size = Frame(
+                    model, f"size of the {c}", "share of the transcript's tokens", "below", 1.0, "the transcript: 1",
+                    "scaffolds", decides=False,
+                )  # fmt: skip
+                found.append(mean_over(of(mine, series=f"size, {c}"), rng, size))
         for c in (*CONDITIONS, NONE.name):
             lost = Frame(
                 model, f"battery lost with {'nothing' if c == NONE.name else f'the {c}'} in place of the scaffold",
