@@ -94,12 +94,7 @@ def watch(
     if as_json:
         print_json(_watch_document(found, tokens))
         return
-    rows = [
-        [str(t + 1), *_cells(found, t), reply.text if len(reply.text) < 60 else reply.text[:57] + "…"]
-        for t, reply in enumerate(found.replies)
-    ]
-    table(_title(found), ["turn", *(w.trait for w in found.traits), "reply"], rows)
-    print(_ordinary(found))
+    _print_table(found)
 
 
 def _conversation(file: Path) -> "tuple[Message, ...]":
@@ -113,6 +108,16 @@ def _conversation(file: Path) -> "tuple[Message, ...]":
     if found is None:
         raise LabError(f"{file}: expected a message per line and at least one of the assistant's, found none")
     return found
+
+
+def _print_table(found: "Watch") -> None:
+    """A row per turn, and what is ordinary."""
+    rows = [
+        [str(t + 1), *_cells(found, t), reply.text if len(reply.text) < 60 else reply.text[:57] + "…"]
+        for t, reply in enumerate(found.replies)
+    ]
+    table(_title(found), ["turn", *(w.trait for w in found.traits), "reply"], rows)
+    print(_ordinary(found))
 
 
 def _title(found: "Watch") -> str:
