@@ -43,7 +43,7 @@ How large a drift? The design above was written for 1.5 prior sd, and there (1) 
 instead"), so 1.5 is less than half of a persona lost. By default the same is now done for 1.5, 2 and 2.5 sd, every
 size with its own verdicts; the ordinary conversations are the same for all.
 
-Run: python experiments/drift.py [--sizes 1.5 2 2.5] [model ...]     (25 minutes a model on one thread)
+Run: python experiments/drift.py [--sizes 1.5 2 2.5] [model ...]     (18 minutes a model on one thread)
 """
 
 import argparse
