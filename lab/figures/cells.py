@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 MOST = 5000
 """Cells; more marks than this would make a page slow, and their cells too small to hit."""
-REACH = 60
+REACH = 400
 """Pixels from the middle of a cell at which it still takes a click; of several, the nearest does."""
 SHOWN_STILL = {"marker": {"opacity": 1}}
 """`unselected` of marks that stay as they are when a cell is clicked."""
