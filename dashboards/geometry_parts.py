@@ -81,11 +81,11 @@ def one_cell(look: Look, measure: str, layer_a: str, layer_b: str) -> None:
     if one is None:
         st.caption("Click a cell for its numbers.")
         return
-    a, b = map(panels.plain, look.book.labels[:2])
+    number, (a, b) = geometry.number, map(panels.plain, look.book.labels[:2])
     s = geometry.similarity_of(look.book, look.position, measure)
     st.markdown(
-        f"**Layer {layer_a} of {a}, layer {layer_b} of {b}**: {one.value:.3f}; 95 % of its own null below "
-        f"{one.null_high:.3f}, of the largest cell's below {s.max_high:.3f}. Split: {s.split}, n = {s.scaffolds} "
+        f"**Layer {layer_a} of {a}, layer {layer_b} of {b}**: {number(one.value)}; 95 % of its own null below "
+        f"{number(one.null_high)}, of the largest cell's below {number(s.max_high)}. Split: {s.split}, n = {s.scaffolds} "
         f"scaffolds, {s.questions} questions. Every cell reads the same prompts and replies, at other layers: they "
         "stand under [One scaffold](#one-scaffold)."
     )

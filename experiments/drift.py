@@ -38,10 +38,11 @@ and both baselines.
 Verdict rule. Per trait and organism over 20 turns. (1) and (3) supported by the point value, refuted otherwise,
 the interval beside it; (2) supported when the interval holds 1. The 10-turn half of (1) is reported beside it.
 
-How large a drift? The design above was written for 1.5 prior sd, and there (1) was refuted for three of six (LOG.md,
-2026-11-22). From one pole's scaffold to the other's an organism's replies move by 3 to 4 prior sd (`lab steer`, "told
-instead"), so 1.5 is less than half of a persona lost. By default the same is now done for 1.5, 2 and 2.5 sd, every
-size with its own verdicts; the ordinary conversations are the same for all.
+How large a drift? The design above was written for 1.5 prior sd, and there (1) was refuted for four of six (LOG.md,
+2026-11-22); at 2 it held for all, and in a second run, which sampled other replies, for five. 2.5 was added after
+that. From one pole's scaffold to the other's an organism's replies move by 3 to 4 prior sd (`lab steer`, "told
+instead"), so 1.5 is less than half of a persona lost. By default the same is done for all three, every size with
+its own verdicts; the ordinary conversations are the same.
 
 Run: python experiments/drift.py [--sizes 1.5 2 2.5] [model ...]     (18 minutes a model on one thread)
 """

@@ -104,7 +104,7 @@ def test_a_click_on_a_cell_tells_its_numbers_or_chooses_its_scaffolds(saved, mon
         at.session_state[key] = layer
     at.run()
     (said,) = [m.value for m in at.markdown if "largest cell" in m.value]
-    assert f"{one[-1]:.3f}" in said and f"Layer {one[1]} of" in said and "n = " in said
+    assert f": {one[-1]:.2f};".replace("-", "−") in said and f"Layer {one[1]} of" in said and "n = " in said
     for trace in role(found["dissimilarities"], "cells"):
         s, t = trace["customdata"][3][:2]
         pair = click(monkeypatch, trace["customdata"][3], {"geometry_scaffold": 0, "geometry_other": 1})

@@ -110,13 +110,12 @@ def observe(config: Config, store: Store, progress: Progress) -> list[Observatio
                     continue
                 share = 1 - landed.distance(f"{f.name}, {c}", f.name) / whole
                 found.append(Observation(landed.label, c, f.name, share))
-                given = (
-                    [m.content for m in said[f.name][-2:]] if c == "last exchange" else [_text(prompts, f, c)]
-                )
                 if c != "transcript":
-                    size = sum(len(model.tokenizer(text)["input_ids"]) for text in given) / tokens
+                    given = said[f.name][-2:] if c == "last exchange" else ()
+                    texts = [m.content for m in given] or [_text(prompts, f, c)]
+                    size = sum(len(model.tokenizer(text)["input_ids"]) for text in texts) / tokens
                     found.append(
-                        Observation(landed.label, f"size, {c}", f.name, size, note=" / ".join(given))
+                        Observation(landed.label, f"size, {c}", f.name, size, note=" / ".join(texts))
                     )
     return found
 
@@ -132,7 +131,8 @@ def _written(
 
 
 def _text(prompts: Sequence[ScaffoldFile], f: ScaffoldFile, condition: str) -> str:
-    return next((p.paraphrases[0].text for p in prompts if p.name == f"{f.name}, {condition}"), "")
+    """What is handed over under one condition as a system prompt."""
+    return next(p.paraphrases[0].text for p in prompts if p.name == f"{f.name}, {condition}")
 
 
 def battery(

@@ -79,7 +79,7 @@ def _attack(f: ScaffoldFile, traits: TraitSet, plain: Landings) -> Segment:
 
 
 def _variants(f: ScaffoldFile, bad: Segment) -> list[ScaffoldFile]:
-    """The first wording before the attack, after it, without each entry in turn, and rolled back."""
+    """The first wording before the attack, after it, without each segment in turn, and rolled back."""
     first = f.paraphrases[0]
     whole = _with(first, bad)
     back = [s for s in whole if s.provenance != "imported"]

@@ -6,8 +6,6 @@ import plotly.graph_objects as go
 
 MOST = 5000
 """Cells; more marks than this would make a page slow, and their cells too small to hit."""
-REACH = 400
-"""Pixels from the middle of a cell at which it still takes a click; of several, the nearest does."""
 SHOWN_STILL = {"marker": {"opacity": 1}}
 """`unselected` of marks that stay as they are when a cell is clicked."""
 SIZE = 6
@@ -18,7 +16,6 @@ def add_cells(figure: go.Figure, heat: go.Heatmap, row: int | None = None, col: 
     """Put a heat map into a figure (row and column: of a subplot) so that its cells can be clicked."""
     figure.add_trace(heat, row=row, col=col)
     figure.add_trace(cell_marks(heat), row=row, col=col)
-    figure.update_layout(hoverdistance=REACH)
 
 
 def cell_marks(heat: go.Heatmap) -> go.Scatter:
