@@ -5,30 +5,31 @@ ordinary course, do the slopes of the replies' likelihood along the trait's dire
 organism have to be steered to say this reply, `lab.likelihood`), and do they tell more than projections, a word
 list or the length of replies?
 
-Earlier finding (LOG.md, 2026-11-21 "Drift: refuted"). Projections of the replies do not tell: AUROC .44 to .55,
-because under a scaffold the state holds the scaffold's persona and not that of the words it reads. They are kept
-here as a detector of their own.
-
 Design. Conversations of 20 turns drawn from the true source, so that no model's obedience is in the
 way; an organism only reads them, each reply under the scaffold and the user turn before it. Ordinary: z as the
 kinds of user turn move it. Drifting: from turn 5 on the trait's z moves by 1.5 prior sd away from where it
-was, within two turns, to the side with more room. Sixty ordinary conversations teach the course, sixty set the
-threshold for 1 false alarm per 100 turns, sixty ordinary and sixty drifting ones per trait are judged: over
-their first 10 turns (5 after the onset, the earlier design) and over all 20 (15 after it). Direction and layer
-are the ones that `lab extract` makes; nothing is chosen on any of these conversations. The word list is made
-from the contrastive replies that make the direction (Fightin' Words). Slopes are followed as `lab watch` does
-(anchored); every other detector is given the better of both ways of following.
+was, within two turns, to the side with more room; from one pole's scaffold to the other's an organism's replies move
+by 3 to 4 (`lab steer`, "told instead"), so this is less than half of a persona lost. Sixty ordinary conversations
+teach the course, sixty set the threshold for 1 false alarm per 100 turns, 120 ordinary and 120 drifting ones per
+trait are judged: over their first 10 turns (5 after the onset) and over all 20 (15 after it). Directions and layers
+are the ones that `lab extract` makes, of all twelve traits of Hearth; slopes go along what is the trait's own
+(`lab.directions.apart`). Nothing is chosen on any of these conversations. The word list is made from the contrastive
+replies that make the direction (Fightin' Words). Slopes are followed as `lab watch` does (anchored); every other
+detector is given the better of both ways of following.
 
 Ceilings. The same sum over the source's own slope (the derivative of log P(reply | z) by the trait's z, at the z
 that the scaffold and the kinds of turn give), over the exact judge's reading of each reply, and Page's sum of the
 exact log-likelihood ratios for a shift of the planted size to either side ("knows all but when"): no monitor that
 looks for drift to both sides can be expected to do better than this.
 
-What is known beforehand. On other conversations (10 turns, seed 77, hearth-a, 40 drifting per trait) slopes at
-the direction's layer had AUROC .83 / .85 / .79 for assistant, warmth, intimacy, about equally at all middle
-layers and with every pooling of the direction. On conversations of this design drawn for the ceilings alone, the
-last ceiling was .88 / .87 / .93 after 10 turns and .98 / 1.00 / 1.00 after 20: ten turns of one reply hold
-too little of one trait for a bar of .9.
+What is known beforehand (LOG.md). Projections: AUROC .44 to .55, because under a scaffold the state holds the
+scaffold's persona and not that of the words it reads; they are kept here as a detector of their own. Slopes along
+whole directions: .84 to .90 over 20 turns, (1) refuted for all six; at 2 sd five of six reached .9. Why apart: a
+direction holds what goes along with its trait (cosines of directions are near the prior correlations), planted drift
+moves one trait alone, and so the slopes of the others are noise. This was chosen on other conversations (seed 77, 40
+of each kind, both organisms; there is where the shrinkage of `apart` and the number of traits come from), where it
+took the mean AUROC over 20 turns from .92 to .94. Layers, estimators in gradient space, whitening by the ordinary
+covariance, and other sums than `lab watch`'s added nothing or next to nothing there.
 
 Prediction. (1) AUROC of the slopes over 20 turns at least .9 for assistant, warmth and intimacy in both
 organisms; over 10 turns at least .75 and below .9. (2) False alarms on new ordinary conversations: the 95 %
@@ -37,14 +38,10 @@ and both baselines.
 
 Verdict rule. Per trait and organism over 20 turns. (1) and (3) supported by the point value, refuted otherwise,
 the interval beside it; (2) supported when the interval holds 1. The 10-turn half of (1) is reported beside it.
+The interval of (2) draws the conversations anew that set the threshold, and those that it is tried on: an earlier one
+drew the latter alone and held the promise in 79 % of 150 simulated monitors that kept it (now 97 %).
 
-How large a drift? The design above was written for 1.5 prior sd, and there (1) was refuted for four of six (LOG.md,
-2026-11-22); at 2 it held for all, and in a second run, which sampled other replies, for five. 2.5 was added after
-that. From one pole's scaffold to the other's an organism's replies move by 3 to 4 prior sd (`lab steer`, "told
-instead"), so 1.5 is less than half of a persona lost. By default the same is done for all three, every size with
-its own verdicts; the ordinary conversations are the same.
-
-Run: python experiments/drift.py [--sizes 1.5 2 2.5] [model ...]     (18 minutes a model on one thread)
+Run: python experiments/drift.py [--sizes 1.5] [model ...]     (15 minutes a model on one thread)
 """
 
 import argparse
@@ -58,9 +55,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lab.monitoring import Quality, follow, learn, length, quality, set_threshold, word_list, word_score
+from lab.monitoring import (
+    Ordinary,
+    Quality,
+    follow,
+    learn,
+    length,
+    quality,
+    set_threshold,
+    word_list,
+    word_score,
+)
 from lab.pipelines.compare import CompareConfig, extract_side, resolve_model, resolve_trait_set
 from lab.pipelines.replies import Runner, trait_jobs
+from lab.pipelines.scoreboard import hearth_traits
 from lab.pipelines.turns import Turns, read_turns, slope_series
 from lab.records import Direction, Message, TraitSet
 from lab.stats import auroc
@@ -87,15 +95,14 @@ class Config:
     short: int = 10
     onset: int = 5
     size: float = 1.5
-    """One size at a time; see `SIZES`."""
+    """Of planted drift, in prior sd."""
     conversations: int = 60
+    """Ordinary ones to learn the course from, and as many to set the threshold."""
+    judged: int = 120
+    """Ordinary ones and, per trait, drifting ones."""
     promised: float = 1.0
     seed: int = 2026
     runs: Path = Path("runs")
-
-
-SIZES = (1.5, 2.0, 2.5)
-"""Of planted drift, in prior sd."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,7 @@ class Talk:
 
 @dataclass(frozen=True)
 class Talks:
-    """Ordinary conversations (to learn, to set, to judge: a third each) and drifting ones by trait."""
+    """Ordinary conversations (to learn, to set, to judge) and drifting ones by trait."""
 
     plain: tuple[Talk, ...]
     drifting: dict[str, tuple[Talk, ...]]
@@ -175,10 +182,10 @@ def source_knows(
 @cache
 def draw(config: Config) -> Talks:
     """All conversations of one size of drift; the words of the ordinary ones do not depend on it."""
-    n = config.conversations
+    n, m = 2 * config.conversations, config.judged
     return Talks(
-        tuple(talk(config, 0, i) for i in range(3 * n)),
-        {t: tuple(talk(config, 1 + INDEX[t], i, trait=t) for i in range(n)) for t in config.traits},
+        tuple(talk(config, 0, i) for i in range(n + m)),
+        {t: tuple(talk(config, 1 + INDEX[t], i, trait=t) for i in range(m)) for t in config.traits},
     )
 
 
@@ -205,17 +212,20 @@ class Reader:
 
 
 def reader(config: Config, name: str) -> Reader:
-    """An organism with the directions and the replies that `lab extract` makes."""
+    """An organism with the directions of all traits as `lab extract` makes them, and the words of the poles."""
     from lab.models import load
 
     model = load(resolve_model(name))
-    traits = resolve_trait_set("auto", [model])
+    shipped = resolve_trait_set("auto", [model])
+    have = [t.name for t in shipped.traits]
+    others = [t for t in hearth_traits(shipped).traits if t.name not in have]
+    traits = replace(shipped, traits=(*shipped.traits, *others))
     compare = CompareConfig((name,), ())
     runner = Runner(model, compare, Store(config.runs), 0, lambda _: None)
     made = extract_side(
         name, model, traits, compare, runner, np.random.default_rng([0, 1, 0]), ("reply_mean",)
     )
-    directions = [made.directions[t, "reply_mean"] for t in config.traits]
+    directions = [made.directions[t.name, "reply_mean"] for t in traits.traits]
     return Reader(model, directions, {t: _lexicon(runner, traits, t) for t in config.traits})
 
 
@@ -260,14 +270,29 @@ def judge(
     """Quality of one detector, and the interval of its false alarms per 100 turns."""
     n, rng = config.conversations, np.random.default_rng(config.seed)
     ordinary = learn(plain[:n], anchored)
-    threshold = set_threshold(plain[n : 2 * n], ordinary, config.promised)
-    new = plain[2 * n :]
+    setting, new = plain[n : 2 * n], plain[2 * n :]
+    threshold = set_threshold(setting, ordinary, config.promised)
     onsets = [config.onset] * len(drifting)
     found = quality(drifting, onsets, new, ordinary, threshold, config.promised, rng)
-    alarms = np.array([len(follow(c, ordinary, threshold).alarms) for c in new])
-    drawn = alarms[rng.integers(len(alarms), size=(2000, len(alarms)))].mean(axis=1) * 100 / len(new[0])
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return found, (float(low), float(high))
+    return found, false_alarm_interval(config, setting, new, ordinary, threshold, rng)
+
+
+def false_alarm_interval(
+    config: Config, setting: Sequence[NDArray[np.float64]], new: Sequence[NDArray[np.float64]],
+    ordinary: Ordinary, threshold: float, rng: np.random.Generator,
+) -> tuple[float, float]:  # fmt: skip
+    """95 % bootstrap interval of the false alarms per 100 turns of a threshold that is set anew in every draw."""
+    grid = threshold * np.linspace(0.25, 3, 120)
+    at, tried = (
+        np.array([[len(follow(c, ordinary, g).alarms) for g in grid] for c in some])
+        for some in (setting, new)
+    )
+    turns = [sum(map(len, some)) for some in (setting, new)]
+    drawn = [rng.multinomial(len(x), np.full(len(x), 1 / len(x)), size=2000) for x in (at, tried)]
+    kept = 100 * (drawn[0] @ at + 1) <= config.promised * (turns[0] + 1)
+    alarms = np.take_along_axis(drawn[1] @ tried, kept.argmax(axis=1)[:, None], axis=1)[:, 0]
+    low, high = np.quantile(100 * alarms / turns[1], [0.025, 0.975])
+    return float(low), float(high)
 
 
 def page(up: NDArray[np.float64], down: NDArray[np.float64]) -> float:
@@ -283,20 +308,20 @@ def tabulate(
     config: Config, talks: Talks, series: dict[tuple[str, str], list[NDArray[np.float64]]], turns: int
 ) -> pd.DataFrame:
     """One row per trait and detector, over the first `turns` turns."""
-    n, rows = config.conversations, []
+    plain, m, rows = len(talks.plain), config.judged, []
     for (detector, trait), values in series.items():
         k = config.traits.index(trait)
         cut = [v[:turns] for v in values]
-        moved = cut[3 * n + k * n : 3 * n + (k + 1) * n]
+        moved = cut[plain + k * m : plain + (k + 1) * m]
         ways = (True,) if detector == "slope" else (True, False)
-        tried = [judge(config, cut[: 3 * n], moved, anchored) for anchored in ways]
+        tried = [judge(config, cut[:plain], moved, anchored) for anchored in ways]
         found, (low, high) = max(tried, key=lambda x: x[0].auroc)
         row = {"turns": turns, "trait": trait, "detector": detector, **asdict(found)}
         rows.append({**row, "fa_low": low, "fa_high": high})
     for k, trait in enumerate(config.traits):
         peaks, quiet = (
             np.array([page(t.up[:turns, k], t.down[:turns, k]) for t in some])
-            for some in (talks.drifting[trait], talks.plain[2 * n :])
+            for some in (talks.drifting[trait], talks.plain[-m:])
         )
         rows.append(
             {"turns": turns, "trait": trait, "detector": "knows all but when", "auroc": auroc(peaks, quiet)}
@@ -342,6 +367,6 @@ def main(config: Config, sizes: Sequence[float]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("models", nargs="*", default=Config.models)
-    parser.add_argument("--sizes", nargs="+", type=float, default=SIZES)
+    parser.add_argument("--sizes", nargs="+", type=float, default=[Config.size])
     asked = parser.parse_args()
     main(Config(models=tuple(asked.models)), asked.sizes)

@@ -5,9 +5,9 @@ import pytest
 from jaxtyping import TypeCheckError
 from scipy import stats as scipy_stats
 
-from lab.directions import Contrast, choose_layer, layer_scores, permuted_directions
+from lab.directions import Contrast, apart, choose_layer, layer_scores, permuted_directions
 from lab.estimators import mean_difference, unit
-from lab.records import LabError, LayerScore
+from lab.records import Direction, LabError, LayerScore, Site
 from lab.stats import auroc, d_prime
 
 LABEL = {"model": "A", "trait": "warmth", "position": "reply_mean"}
@@ -253,3 +253,46 @@ def test_an_accident_of_few_questions_does_not_choose_an_early_layer():
     assert choose_layer(measured, 10, 10) == 2
     assert choose_layer(measured, 4000, 4000) == 1  # with that many replies the difference would be real
     assert choose_layer([score(0, 0.4), score(1, 0.1), score(2, 0.3)], 10, 10) == 0  # below half: no
+
+
+# ------------------------------------------------------------------ what is a trait's own
+
+
+def named(trait, vector, layer=2):
+    return Direction(trait, Site(layer), "reply_mean", unit(vector), 3.0, "f", "extract")
+
+
+def test_apart_a_direction_hardly_moves_what_the_others_read():
+    rng = np.random.default_rng(0)
+    own = np.linalg.qr(rng.normal(size=(32, 3)))[0].T
+    mixed = [
+        named("a", own[0] + 0.6 * own[1]),
+        named("b", own[1] + 0.5 * own[2], 4),
+        named("c", own[2] + 0.4 * own[0]),
+    ]
+    before = np.array([[x.vector @ y.vector for y in mixed] for x in mixed])
+    found = apart(mixed)
+    after = np.array([[x.vector @ y.vector for y in mixed] for x in found])
+    off = ~np.eye(3, dtype=bool)
+    assert np.abs(before[off]).max() > 0.4
+    assert np.abs(after[off]).max() < 0.1
+    assert np.diag(after).min() > 0.7
+    assert [(d.trait, d.site, d.length) for d in found] == [(d.trait, d.site, d.length) for d in mixed]
+    np.testing.assert_allclose([np.linalg.norm(d.vector) for d in found], 1)
+
+
+def test_apart_leaves_alone_what_has_nothing_to_share():
+    rng = np.random.default_rng(0)
+    one = named("a", rng.normal(size=16))
+    np.testing.assert_allclose(apart([one])[0].vector, one.vector)
+    assert apart([]) == []
+    straight = [named(t, v) for t, v in zip("abc", np.linalg.qr(rng.normal(size=(16, 3)))[0].T, strict=True)]
+    for before, after in zip(straight, apart(straight), strict=True):
+        np.testing.assert_allclose(after.vector, before.vector, atol=1e-9)
+
+
+def test_apart_two_of_one_direction_keep_it():
+    rng = np.random.default_rng(0)
+    v = rng.normal(size=16)
+    for found in apart([named("a", v), named("b", v)]):
+        np.testing.assert_allclose(found.vector, unit(v))

@@ -5,11 +5,14 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lab.directions import apart
+from lab.estimators import unit
 from lab.likelihood import likelihood_slopes
 from lab.models import load
 from lab.pipelines import ordinary
@@ -69,6 +72,22 @@ def test_slopes_are_those_under_the_system_prompt_and_the_last_user_turn_alone(m
     assert series[0] == pytest.approx(
         turns.slopes["warmth"][0] / ((known[0] + 3 * usual) / 4) ** 0.5, rel=1e-2
     )
+
+
+def test_slopes_of_several_traits_go_along_what_is_their_own(model):
+    warm = direction(model)
+    v = np.random.default_rng(1).normal(size=model.identity.d_model)
+    agency = replace(warm, trait="agency", vector=unit(unit(v) + warm.vector))
+    (turns,) = read_turns(model, [TALK], [warm, agency], norms=[10.0, 10.0])
+    chats = [render(model.tokenizer, [TALK[0], TALK[1]]), render(model.tokenizer, [TALK[0], TALK[3]])]
+    said = [TALK[2].content, TALK[4].content]
+    for pair, same in ((apart([warm, agency]), True), ([warm, agency], False)):
+        slopes = likelihood_slopes(model, chats, said, pair, [10.0, 10.0])
+        for d in pair:
+            wanted = [s[d.trait].total for s in slopes]
+            assert np.allclose(turns.slopes[d.trait], wanted, rtol=1e-3) == same
+    (alone,) = read_turns(model, [TALK], [agency])
+    np.testing.assert_allclose(turns.projections["agency"], alone.projections["agency"], rtol=1e-3)
 
 
 def test_a_turn_without_words_has_no_slope(model):

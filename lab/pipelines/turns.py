@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.directions import apart
 from lab.monitoring import standardised
 from lab.records import Direction, LabError, Message, Rendered, Reply
 
@@ -22,7 +23,8 @@ Values = dict[str, NDArray[np.float64]]
 class Turns:
     """The assistant turns of one conversation, per trait [turn]; NaN for a reply without tokens.
 
-    slopes: in nats per residual norm; information: their variance if the model itself were speaking, estimated;
+    slopes: along the trait's direction apart from the others (`lab.directions.apart`), in nats per residual norm;
+    information: their variance if the model itself were speaking, estimated; projections: on the direction itself;
     norms: the residual norm at each trait's layer that slopes are in.
     """
 
@@ -67,6 +69,8 @@ def read_turns(
 ) -> list[Turns]:  # fmt: skip
     """The assistant turns of each conversation, with slopes and projections on every direction.
 
+    Slopes go along each direction apart from the others given: what is read beside a trait is not counted as the trait.
+
     For projections each turn is read under what was said before it; where that is longer than the model's
     context, the oldest turns are left out and the system prompt is kept. For slopes (and without `history` for
     projections too, which saves half the time) it is read under the system prompt and the user turn before it.
@@ -96,7 +100,7 @@ def read_turns(
     if norms is None:
         norms = [float(acts.norm[d.site.layer]) for d in directions]
     # A turn that is left out keeps its place, without words: what is drawn for the others goes by their number.
-    found = likelihood_slopes(model, origins, texts, directions, norms)
+    found = likelihood_slopes(model, origins, texts, apart(directions), norms)
     slopes = [found[i] for i in fresh]
     return [
         Turns(
