@@ -17,6 +17,7 @@ from lab.geometry.grids import (
     gram,
     layer_grid,
     paired_grams,
+    peak_layers,
     relabelings,
     relations_by_layer,
 )
@@ -369,6 +370,35 @@ def test_layers_may_not_be_chosen_on_the_questions_they_are_reported_on():
         at_depth(telling, 1.5, orders)
     with pytest.raises(LabError, match="one model under the same scaffolds"):
         compare(select, (test[1], test[0]), [CKA], rng)
+
+
+def test_of_layers_that_agree_alike_the_middlemost_are_taken():
+    rng = np.random.default_rng(4)
+    values = rng.normal(size=(5, 4, 6))
+    values[1, 0, 0] = np.nan
+    plain = [np.unravel_index(np.nanargmax(v), v.shape) for v in values]
+    np.testing.assert_array_equal(peak_layers(values), plain)
+    same = np.full((4, 7), 0.3)
+    same[0, 0] = 1.0
+    for i in (1, 2, 3):
+        same[i, i] = 1.0 - 1e-9
+    np.testing.assert_array_equal(peak_layers(same), (2, 2))
+    assert peak_layers(values[:0]).shape == (0, 2)
+
+
+def test_a_model_against_itself_is_told_at_a_layer_that_tells_scaffolds_apart():
+    rng = np.random.default_rng(5)
+    places, noise = rng.normal(size=(10, 3)), (50.0, 1.0, 50.0)
+    cells = np.stack([states(rng, places, questions=12, noise=x) for x in noise])
+    select, test = halves(grid_of(cells), grid_of(cells), rng)
+    at = choose_layers(paired_grams(*select), CKA, relabelings(10, 20, rng))
+    telling = paired_grams(*test)
+    found = similarity(telling, CKA, at, rng, 20)[0]
+    first = similarity(telling, CKA, at_depth(telling, 0.0, at.orders), rng, 20)[0]
+    assert (found.layer_a, found.layer_b) == (1, 1)
+    assert found.value == pytest.approx(1) == first.value
+    assert found.ceiling > 0.8
+    assert first.ceiling < 0.5
 
 
 def test_the_null_of_a_chosen_pair_chooses_anew_under_each_relabeling():

@@ -26,6 +26,7 @@ from lab.geometry.grids import (
     layer_grid,
     paired_grams,
     pairs,
+    peak_layers,
     relabelings,
     relations_by_layer,
 )
@@ -99,10 +100,8 @@ def choose_layers(grams: PairedGrams, measure: Measure, orders: Orders) -> Layer
     if not why:
         grid = _grid(grams, measure, orders)
         if grid.known:
-            best = np.nanargmax(np.stack([x.ravel() for x in (grid.values, *grid.null)]), axis=1)
-            a, b = np.unravel_index(best, grid.values.shape)
-            found = np.stack([a[1:], b[1:]], axis=1)
-            return LayerChoice(int(a[0]), int(b[0]), grams.split, grams.questions, orders, found)
+            (a, b), found = peak_layers(grid.values), peak_layers(grid.null)
+            return LayerChoice(int(a), int(b), grams.split, grams.questions, orders, found)
         why = f"at no pair of layers do the scaffolds differ in both models on the {grams.split} questions"
     nothing = np.full((len(orders), 2), NO_LAYER)
     return LayerChoice(NO_LAYER, NO_LAYER, grams.split, grams.questions, orders, nothing, why)

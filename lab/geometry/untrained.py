@@ -23,6 +23,7 @@ from lab.geometry.grids import (
     known_questions,
     layer_grams,
     layer_grid,
+    peak_layers,
     relations_by_layer,
 )
 from lab.records.geometry import StateGrid
@@ -43,7 +44,7 @@ def chosen_layers(select: tuple[Networks, Networks], measure: Measure) -> Layers
     found = np.full((len(select[0]), len(select[1]), 2), NO_LAYER)
     for (i, j), values in _grids(select, measure).items():
         if not np.isnan(values).all():
-            found[i, j] = np.unravel_index(np.nanargmax(values), values.shape)
+            found[i, j] = peak_layers(values)
     return found
 
 
