@@ -45,8 +45,9 @@ def show(found: Watch, last: bool = False) -> None:
     watched = (found.traits if kind == "slope" else found.projections)[names.index(trait)]
     note = (
         f"{found.model}; ordinary: {found.ordinary_conversations} conversations, half of them for the band, half for "
-        f"the threshold; false alarms promised: {found.promise}. Slopes raise the alarms that "
-        "count: on planted drift projections told nothing (experiments/LOG.md). Click a turn to read it."
+        f"the threshold; false alarms promised: {found.promise}. Slopes, each along what its trait shares with no other "
+        "watched one, raise the alarms that count: on planted drift projections told nothing (experiments/LOG.md). "
+        "Click a turn to read it."
     )  # fmt: skip
     figure = drift.turn_course(watched, kind, [r.text for r in found.replies], note, panels.shade())
     if found.caution:

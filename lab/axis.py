@@ -79,6 +79,22 @@ def loadings_beside(states: RoleStates, axis: Axis, others: Others) -> Float[nda
     Their states must be of the same model, or of one with the same coordinates (`same_coordinates`). LabError
     as `loadings`.
     """
+    level, reach = _ruler(states, axis)
+    return (means_beside(states, others) @ unit(axis) - level) / reach
+
+
+def reply_loadings(states: RoleStates, axis: Axis, others: Others) -> Float[ndarray, "who question"]:
+    """Where every single reply stands on the ruler of `loadings`, of whose replies they are the mean.
+
+    What a question does to all roles is taken out. NaN for a reply that failed; LabError as `loadings`.
+    """
+    level, reach = _ruler(states, axis)
+    usual = np.nanmean(states.roles, axis=0)
+    return ((others - usual + usual.mean(axis=0)) @ unit(axis) - level) / reach
+
+
+def _ruler(states: RoleStates, axis: Axis) -> tuple[float, float]:
+    """Projection of the mean role, and how far above it the default lies. LabError where it does not."""
     direction = unit(axis)
     at = role_means(states) @ direction
     reach = float(np.nanmean(states.default @ direction) - at.mean())
@@ -87,7 +103,7 @@ def loadings_beside(states: RoleStates, axis: Axis, others: Others) -> Float[nda
             f"expected an axis along which the default lies above the mean of the roles, got a distance of "
             f"{reach:.3g}; take the axis of this model and layer"
         )
-    return (means_beside(states, others) @ direction - at.mean()) / reach
+    return float(at.mean()), reach
 
 
 def loading_intervals(

@@ -50,6 +50,7 @@ from lab.records import (
     Reply,
     ReplyRow,
     RoleLanding,
+    RoleReply,
     Scaffold,
     ScaffoldFile,
     Segment,
@@ -250,7 +251,7 @@ class Store:
 
     def save_persona_map(self, found: PersonaMap, write: Callable[[Path], None]) -> Path:
         """A run of `lab axis`, and the vector files that `write` puts into its folder."""
-        rows = {"summaries": found.summaries, "landings": found.landings}
+        rows = {"summaries": found.summaries, "landings": found.landings, "replies": found.replies}
         if found.agreement is not None:
             rows["agreement"] = (found.agreement,)
         tables = {name: pd.DataFrame([asdict(r) for r in records]) for name, records in rows.items()}
@@ -258,11 +259,13 @@ class Store:
 
     def load_persona_map(self, run: str) -> PersonaMap:
         """The persona map of a finished run. LabError when it is missing or damaged."""
-        kinds = {"summaries": AxisSummary, "landings": RoleLanding, "agreement": LoadingAgreement}
+        kinds = {
+            "summaries": AxisSummary, "landings": RoleLanding, "agreement": LoadingAgreement, "replies": RoleReply,
+        }  # fmt: skip
         data, tables = self._read_tables(run, "axis", kinds)
         models = tuple(ModelIdentity(**m) for m in data["models"])
         agreement = next(iter(tables["agreement"]), None)
-        return PersonaMap(run, models, tables["summaries"], tables["landings"], agreement)
+        return PersonaMap(run, models, tables["summaries"], tables["landings"], agreement, tables["replies"])
 
     def save_traits(self, found: TraitBook, write: Callable[[Path], None]) -> Path:
         """A run of `lab extract`, and the vector files that `write` puts into its folder."""

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -79,3 +79,27 @@ def _wait(url, seconds=60):
         except (urllib.error.URLError, OSError):
             time.sleep(0.3)
     raise TimeoutError(f"streamlit did not answer at {url} within {seconds} s")
+
+
+def click(page, chart, trace, point):
+    """Click on a mark: number `point` of the trace `trace` of those that have marks."""
+    page.locator(f".st-key-{chart} .js-plotly-plot .main-svg").first.wait_for(timeout=60_000)
+    traces = page.locator(f".st-key-{chart} .scatterlayer .trace").filter(has=page.locator("path.point"))
+    mark = traces.nth(trace).locator("path.point").nth(point)
+    box = settled(page, mark)
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+
+def settled(page, mark):
+    """Where a mark is, in view, once it stays there: a chart that is drawn anew takes its marks away."""
+    error = pytest.importorskip("playwright.sync_api").Error
+    before = None
+    for _ in range(40):
+        with suppress(error):
+            mark.scroll_into_view_if_needed(timeout=5_000)
+            now = mark.bounding_box()
+            if now is not None and now == before:
+                return now
+            before = now
+        page.wait_for_timeout(500)
+    raise AssertionError("the mark was drawn anew again and again")

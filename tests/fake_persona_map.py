@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lab.records import AxisSummary, LoadingAgreement, ModelIdentity, PersonaMap, RoleLanding
+from lab.records import AxisSummary, LoadingAgreement, ModelIdentity, PersonaMap, RoleLanding, RoleReply
 
 MODELS = ("hearth-a", "b <i>")
 ROLES = tuple(f"role {i}" for i in range(20))
@@ -23,5 +23,17 @@ def fake_persona_map(run: str = "axis-fake", models: tuple[str, ...] = MODELS) -
         for k, m in enumerate(models)
     )
     summaries = tuple(AxisSummary(m, 2, "reply_mean", "test", 0.9, 0.4, 0.8, 3, 0.2, 8) for m in models)
+    replies = [
+        RoleReply(
+            r.model,
+            r.role,
+            f"Be {r.role}.",
+            f"Question {q}?",
+            f"{r.role} of {r.model} to {q}",
+            r.loading + q - 0.5,
+        )
+        for r in landings
+        for q in range(2)
+    ]
     agreement = LoadingAgreement(0.7, 0.4, 0.9, 0.001, 0.4, 0.9, 20) if len(models) == 2 else None
-    return PersonaMap(run, identities, summaries, tuple(landings), agreement)
+    return PersonaMap(run, identities, summaries, tuple(landings), agreement, tuple(replies))

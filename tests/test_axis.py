@@ -21,6 +21,7 @@ from lab.axis import (
     parts_default,
     persona_space,
     reliability,
+    reply_loadings,
     role_means,
     same_coordinates,
 )
@@ -105,6 +106,22 @@ def test_others_stand_on_the_ruler_of_the_roles():
     assert loadings_beside(states, axis, holed)[0] == pytest.approx(found[0], abs=0.1)
     assert low[1] == pytest.approx(1.0)  # the default is its own unit in every resampling
     assert high[1] == pytest.approx(1.0)
+
+
+def test_single_replies_average_to_where_their_role_stands():
+    states, true = planted(np.random.default_rng(12), noise=0.5, topic=30.0)
+    axis = assistant_axis(states)
+    every = reply_loadings(states, axis, np.concatenate([states.roles, states.default[None]]))
+    np.testing.assert_allclose(every.mean(axis=1), [*loadings(states, axis), 1.0])
+    far = (true - true.mean()) / (3.0 - true.mean())
+    assert np.abs(every[:-1] - far[:, None]).max() < 1.5  # a topic of 30 would stand 10 away
+    holed = states.roles.copy()
+    holed[3, :6] = np.nan
+    some = reply_loadings(states, axis, holed)
+    assert np.isnan(some[3]).tolist() == [True] * 6 + [False] * 6
+    np.testing.assert_allclose(some[3, 6:], every[3, 6:])
+    with pytest.raises(LabError, match="the default lies above"):
+        reply_loadings(states, -axis, states.roles)
 
 
 def test_a_ruler_without_a_default_that_stands_out_is_told():
@@ -270,7 +287,15 @@ def test_the_axis_of_the_shipped_organisms(roles, store):
     assert found.agreement is not None
     assert found.agreement.n == 3
     assert np.isnan(found.agreement.low)  # three roles are too few for an interval
+    for row in found.landings:
+        mine = [r for r in found.replies if (r.model, r.role) == (row.model, row.role)]
+        assert len({r.question for r in mine}) == 5
+        assert np.mean([r.loading for r in mine]) == pytest.approx(row.loading, abs=1e-6)
+        told = set(PROMPTS.get(row.role, [""]))
+        assert {r.system for r in mine} == told
+        assert any(r.text for r in mine)
     again = store.load_persona_map(found.run)
+    assert again.replies == found.replies
     assert again.landings[0] == found.landings[0]
     assert again.summaries == found.summaries
     assert again.agreement.r == found.agreement.r
@@ -307,6 +332,9 @@ def test_a_base_that_never_met_a_scaffold_says_less_of_an_assistant(roles, store
     assert {r for r in rows if r in beside_roles(found)} == {
         "default", "no scaffold", said_by("hearth-a"), said_by("hearth-base"),
     }  # fmt: skip
+    said = [r for r in found.replies if r.role == said_by("hearth-base")]
+    assert len(said) == 6
+    assert all(np.isnan(r.loading) and not r.system for r in said)
     assert [m.name for m in found.models] == ["hearth-a", "hearth-base"]
     assert [s.model for s in found.summaries] == ["hearth-a"]
     assert store.load_persona_map(found.run).models == found.models

@@ -354,10 +354,18 @@ def test_persona_map_page(store):
     assert not at.exception
     assert len(at.selectbox(key="persona_run").options) == 1  # the comparison is no persona map
     assert len(at.get("plotly_chart")) == 2
-    assert len(at.dataframe[0].value) == len(found.landings)
+    assert len(at.dataframe[1].value) == len(found.landings)
+    at.selectbox(key="persona_role").set_value("no scaffold").run()
+    assert at.dataframe[0].value.text.tolist() == [f"no scaffold of {MODELS[0]} to {q}" for q in (1, 0)]
+    assert at.expander[0].label == "System prompts (1)"
+    assert at.expander[0].text[0].value == "Be no scaffold."
     at.selectbox(key="persona_model").set_value(MODELS[1]).run()
     assert not at.exception
     assert query(at)["persona_model"] == MODELS[1]
+    assert f"no scaffold of {MODELS[1]} to 0" in at.dataframe[0].value.text.tolist()
+    store.save_persona_map(replace(found, run="axis-old", replies=()), lambda folder: None)
+    at = page("personas", persona_run="axis-old")
+    assert "kept no replies" in at.info[0].value
 
 
 def test_traits_page(store):

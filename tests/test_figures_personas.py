@@ -7,7 +7,7 @@ import pytest
 from fake_persona_map import MODELS, ROLES, fake_persona_map
 
 from lab.figures import personas, tables
-from lab.records import LabError, PersonaMap, RoleLanding
+from lab.records import LabError, PersonaMap, RoleLanding, RoleReply
 from lab.records.personas import base_words, beside_roles, said_by, states_of
 from lab.store import Store
 
@@ -125,6 +125,23 @@ def test_the_table_has_every_role_of_every_model():
     assert (np.diff(table[table.model == MODELS[0]].loading) <= 0).all()
 
 
+def test_the_replies_of_a_mark_are_those_of_who_stands_there():
+    model, nan = MODELS[0], float("nan")
+    found = with_base(fake_persona_map())
+    said = tuple(RoleReply(m, said_by(BASE), "", "Q?", f"base read by {m}", nan) for m in MODELS)
+    found = replace(found, replies=(*found.replies, *said))
+    mine = personas.replies_of(found, model, ROLES[3])
+    assert [r.text for r in mine] == [f"{ROLES[3]} of {model} to {q}" for q in range(2)]
+    assert personas.replies_of(found, model, said_by(model)) == personas.replies_of(
+        found, model, "no scaffold"
+    )
+    for row in (said_by(BASE), states_of(BASE)):
+        assert [r.text for r in personas.replies_of(found, model, row)] == [f"base read by {model}"]
+    table = tables.role_replies([*said[:1], *mine])
+    assert table.text.tolist() == [mine[1].text, mine[0].text, said[0].text]  # the assistant's end first
+    assert personas.replies_of(replace(found, replies=()), model, ROLES[3]) == ()
+
+
 def test_a_persona_map_survives_the_round_trip(tmp_path):
     for models in (MODELS, MODELS[:1]):
         found = fake_persona_map(f"axis-{len(models)}", models)
@@ -134,6 +151,7 @@ def test_a_persona_map_survives_the_round_trip(tmp_path):
         assert again.models == found.models
         assert again.summaries == found.summaries
         assert again.agreement == found.agreement
+        assert again.replies == found.replies
         assert [r.role for r in again.landings] == [r.role for r in found.landings]
         np.testing.assert_allclose([r.loading for r in again.landings], [r.loading for r in found.landings])
     with pytest.raises(LabError, match="not a comparison"):

@@ -271,7 +271,7 @@ def axis(
     with progress(as_json) as update:
         found = find_axis(config, Store(runs), update)
     if as_json:
-        document = {k: v for k, v in asdict(found).items() if k != "models"}
+        document = {k: v for k, v in asdict(found).items() if k not in ("models", "replies")}
         names = [m.name for m in found.models]
         several = len(found.summaries)
         print_json({**document, "models": names[:several], "bases": names[several:]})

@@ -19,8 +19,16 @@ from lab.figures.theme import (
     reach,
     text,
 )
-from lab.records import AxisSummary, PersonaMap, RoleLanding
-from lab.records.personas import DEFAULT, NOBODY, base_words, beside_roles, said_rows, state_rows
+from lab.records import AxisSummary, PersonaMap, RoleLanding, RoleReply
+from lab.records.personas import (
+    DEFAULT,
+    NOBODY,
+    base_words,
+    beside_roles,
+    said_by,
+    said_rows,
+    state_rows,
+)
 
 NAMED = 7
 """Roles written out at each end of the axis; the others are named on hover."""
@@ -33,6 +41,13 @@ def roles_of(found: PersonaMap, model: str) -> tuple[RoleLanding, ...]:
     """The roles of one model, then what is no role. LabError for an unknown model."""
     lookup.require(model, [s.model for s in found.summaries], "model")
     return tuple(r for r in found.landings if r.model == model)
+
+
+def replies_of(found: PersonaMap, model: str, role: str) -> tuple[RoleReply, ...]:
+    """What was said by who stands at a row of one model's map; none in runs that kept no replies."""
+    own = {said_by(model): NOBODY, **{row: said_by(base) for row, base in state_rows(found).items()}}
+    at = own.get(role, role)
+    return tuple(r for r in found.replies if r.model == model and r.role == at)
 
 
 def persona_map(found: PersonaMap, model: str, theme: Theme = LIGHT) -> go.Figure:

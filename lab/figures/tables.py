@@ -24,6 +24,7 @@ from lab.records import (
     RemovedReply,
     ReplyRow,
     RoleLanding,
+    RoleReply,
     Steering,
     TraitBook,
     TraitCard,
@@ -40,6 +41,12 @@ def roles(found: PersonaMap) -> pd.DataFrame:
     """One row per model and role: place along and across the axis; the assistant's end first."""
     order: list[RoleLanding] = sorted(found.landings, key=lambda r: (r.model, -r.loading))
     return table_of(order, RoleLanding)
+
+
+def role_replies(replies: Sequence[RoleReply]) -> pd.DataFrame:
+    """One row per test reply of one row of a persona map, the assistant's end first."""
+    order = sorted(replies, key=lambda r: (r.loading != r.loading, -r.loading))
+    return table_of(order, RoleReply).drop(columns=["model", "role"])
 
 
 def landings(comparison: Comparison) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from lab.axis import (
     parts_default,
     persona_space,
     reliability,
+    reply_loadings,
     role_means,
 )
 from lab.directions import Contrast, layer_scores
@@ -48,11 +49,12 @@ from lab.records import (
     Question,
     Role,
     RoleLanding,
+    RoleReply,
     RoleSet,
     Split,
     TraitSet,
 )
-from lab.records.personas import DEFAULT, NOBODY
+from lab.records.personas import DEFAULT, NOBODY, said_by
 from lab.stats import MIN_CLUSTERS
 from lab.store import Store, content_key
 from lab.vectors.files import save
@@ -100,6 +102,7 @@ class _Side:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     summary: AxisSummary
+    replies: tuple[RoleReply, ...]
 
 
 def find_axis(config: AxisConfig, store: Store, progress: Progress) -> PersonaMap:
@@ -118,7 +121,7 @@ def find_axis(config: AxisConfig, store: Store, progress: Progress) -> PersonaMa
     given = ("models", "roles", "trait_set", "questions", "base")
     settings = {k: v for k, v in asdict(config).items() if k not in given}
     parts = [[m.fingerprint for m in identities], len(models), settings, [asdict(r) for r in told], questions]
-    run = "axis-" + content_key("axis-2", *parts)[:10]
+    run = "axis-" + content_key("axis-3", *parts)[:10]
     if store.has(run):
         progress("found a finished run", 1.0)
         return store.load_persona_map(run)
@@ -131,7 +134,8 @@ def find_axis(config: AxisConfig, store: Store, progress: Progress) -> PersonaMa
         rng = np.random.default_rng([config.seed, 4])
         agreement = loading_agreement(*((s.states, s.axis) for s in sides), rng=rng)
     landings = [row for k, side in enumerate(sides) for row in _landings(side, sides[0], [config.seed, 6, k])]
-    result = PersonaMap(run, identities, tuple(s.summary for s in sides), tuple(landings), agreement)
+    replies = tuple(reply for side in sides for reply in side.replies)
+    result = PersonaMap(run, identities, tuple(s.summary for s in sides), tuple(landings), agreement, replies)
     store.save_persona_map(result, lambda folder: _save_vectors(folder, sides, identities[: len(sides)]))
     progress("done", 1.0)
     return result
@@ -244,14 +248,32 @@ def _side(
     low, high = loading_intervals(test, axis, rng)
     summary = _summary(label, layer, config.position, test, axis, rng)
     beside, heard = {DEFAULT: states[0, rows["test"]], NOBODY: states[-1, rows["test"]]}, None
+    said = {name: [r.text for r in m.replies] for name, m in zip(who, measured, strict=True)}
+    places = dict(zip(who, reply_loadings(test, axis, states[:, rows["test"]]), strict=True))
+    replies = [
+        r
+        for jobs in groups
+        for r in _replies(label, jobs, said[jobs[0].condition], places[jobs[0].condition])
+    ]
     if base is not None:
-        said = {name: [r.text for r in m.replies] for name, m in zip(who, measured, strict=True)}
+        told, own = _told(base, questions, config, store), said.pop(NOBODY)
         placed = place_base(
             Pair(base, model, label, layer, (axis, across_axis(test, axis)[0])), questions, config.position,
-            _told(base, questions, config, store), said.pop(NOBODY), said, tick,
+            told, own, said, tick,
         )  # fmt: skip
         beside, heard = {**beside, **placed.states}, placed.heard
-    return _Side(axis, test, beside, heard, found, low, high, summary)
+        unplaced = np.full(rows["test"].sum(), np.nan)
+        replies += _replies(label, _jobs(said_by(base.identity.name), ("",), questions), told, unplaced)
+    return _Side(axis, test, beside, heard, found, low, high, summary, tuple(replies))
+
+
+def _replies(
+    label: str, jobs: Sequence[Job], said: Sequence[str], places: NDArray[np.float64]
+) -> Iterator[RoleReply]:
+    """The test replies of one row of the map; `places`: where each of them stands."""
+    test = [(job, text) for job, text in zip(jobs, said, strict=True) if job.question.split == "test"]
+    for (job, text), place in zip(test, places.tolist(), strict=True):
+        yield RoleReply(label, job.condition, job.system, job.question.text, text, place)
 
 
 def _summary(

@@ -340,6 +340,22 @@ class RoleLanding:
 
 
 @dataclass(frozen=True)
+class RoleReply:
+    """A test reply of who stands on a persona map: system prompt, what was asked, what was said.
+
+    loading: where this reply's states stand, on the ruler of `RoleLanding.loading`, whose mean over replies that is;
+    NaN for a base model's replies, which stand by their words.
+    """
+
+    model: str
+    role: str
+    system: str
+    question: str
+    text: str
+    loading: float
+
+
+@dataclass(frozen=True)
 class AxisSummary:
     """One model's assistant axis on one split.
 
@@ -389,6 +405,7 @@ class PersonaMap:
     summaries: tuple[AxisSummary, ...]
     landings: tuple[RoleLanding, ...]
     agreement: LoadingAgreement | None
+    replies: tuple[RoleReply, ...] = ()
 
 
 @dataclass(frozen=True)

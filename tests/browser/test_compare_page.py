@@ -1,6 +1,7 @@
 """The compare page in a real browser: what is painted is what is stored."""
 
 import pytest
+from browser_fixtures import click
 from fake_comparison import LABELS, SCAFFOLDS, fake_comparison
 from fake_persona_map import MODELS, ROLES, fake_persona_map
 
@@ -39,6 +40,8 @@ def test_a_link_to_another_page_works_as_the_first_visit(open_page, server):
     assert {name: x for (name, _), x in zip(roles["ids"], roles["x"], strict=True)} == {
         name: pytest.approx(stored[name]) for name in ROLES
     }
+    click(page, "persona_map", 0, ROLES.index("role 7"))
+    page.wait_for_url("**persona_role=role+7**", timeout=30_000)
     assert not page.locator('[data-testid="stException"]').count()
     assert outside == []
     page.close()
@@ -79,17 +82,7 @@ def test_a_click_on_a_mark_chooses_its_scaffold(open_page, server):
     url, _ = server
     page = open_page(url, [])
     page.goto(f"{url}/?run=shown&trait=warmth&scaffold=old-friend")
-    page.wait_for_selector(".st-key-depth .js-plotly-plot .main-svg", timeout=60_000)
-    page.wait_for_timeout(500)
-    # the third mark of model A: trace 2 of the first panel, drawn as path.point
-    mark = (
-        page.locator(".st-key-forest .js-plotly-plot .scatterlayer .trace")
-        .nth(1)
-        .locator("path.point")
-        .nth(2)
-    )
-    box = mark.bounding_box()
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    click(page, "forest", 1, 2)  # the third mark of model A
     page.wait_for_url(f"**scaffold={SCAFFOLDS[2]}**", timeout=20_000)
     assert "run=shown" in page.url
     page.close()

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from browser_fixtures import click
 
 pytestmark = pytest.mark.browser
 Error = pytest.importorskip("playwright.sync_api").Error
@@ -24,29 +25,6 @@ OUTLINED = """() => {
 def url(serve, tmp_path_factory):
     with serve(Path(__file__).with_name("talk_app.py"), tmp_path_factory.mktemp("runs")) as found:
         yield found
-
-
-def click(page, chart, trace, point):
-    """Click on a mark: number `point` of the trace `trace` of those that have marks."""
-    page.locator(f".st-key-{chart} .js-plotly-plot .main-svg").first.wait_for(timeout=60_000)
-    traces = page.locator(f".st-key-{chart} .scatterlayer .trace").filter(has=page.locator("path.point"))
-    mark = traces.nth(trace).locator("path.point").nth(point)
-    box = settled(page, mark)
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-
-
-def settled(page, mark):
-    """Where a mark is, in view, once it stays there: a chart that is drawn anew takes its marks away."""
-    before = None
-    for _ in range(40):
-        with suppress(Error):
-            mark.scroll_into_view_if_needed(timeout=5_000)
-            now = mark.bounding_box()
-            if now is not None and now == before:
-                return now
-            before = now
-        page.wait_for_timeout(500)
-    raise AssertionError("the mark was drawn anew again and again")
 
 
 def strip(page):
