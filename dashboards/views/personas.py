@@ -37,7 +37,8 @@ def said(found: PersonaMap, model: str) -> None:
         st.info("This run kept no replies (an older `lab axis` made it); run it again.")
         return
     table = tables.role_replies(replies)
-    st.dataframe(table.drop(columns="system"), hide_index=True, key="role_replies")
+    places = {"loading": st.column_config.NumberColumn(format="%.2f", width=80)}
+    st.dataframe(table.drop(columns="system"), hide_index=True, key="role_replies", column_config=places)
     prompts = list(dict.fromkeys(r.system for r in replies))
     with st.expander(f"System prompts ({len(prompts)})" if any(prompts) else "No system prompt was given"):
         for prompt in filter(None, prompts):

@@ -46,7 +46,7 @@ def roles(found: PersonaMap) -> pd.DataFrame:
 def role_replies(replies: Sequence[RoleReply]) -> pd.DataFrame:
     """One row per test reply of one row of a persona map, the assistant's end first."""
     order = sorted(replies, key=lambda r: (r.loading != r.loading, -r.loading))
-    return table_of(order, RoleReply).drop(columns=["model", "role"])
+    return table_of(order, RoleReply).reindex(columns=["loading", "question", "text", "system"])
 
 
 def landings(comparison: Comparison) -> pd.DataFrame:

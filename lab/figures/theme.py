@@ -69,7 +69,14 @@ def axis(theme: Theme, title: str = "", **more: object) -> dict:
 
 
 def finish(figure: go.Figure, lines: Sequence[str], theme: Theme, below: int) -> None:
-    """Write unit, n, split and null `below` pixels under the panels, and make room for them."""
+    """Write unit, n, split and null `below` pixels under the panels, and make room for them.
+
+    Names of marks stay readable once one is clicked: plotly would fade those of all others.
+    """
+    traces: Any = figure.select_traces({"type": "scatter"})
+    for trace in traces:
+        if "text" in (trace.mode or "") and isinstance(trace.textfont.color, str):
+            trace.unselected.textfont.color = trace.textfont.color
     pieces = [piece for line in lines for piece in wrap(line, NOTE_CHARACTERS)]
     figure.add_annotation(
         text="<br>".join(pieces), x=0, xref="paper", y=0, yref="paper", yshift=-below,
