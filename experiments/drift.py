@@ -7,7 +7,7 @@ list or the length of replies?
 
 Design. Conversations of 20 turns drawn from the true source, so that no model's obedience is in the
 way; an organism only reads them, each reply under the scaffold and the user turn before it. Ordinary: z as the
-kinds of user turn move it. Drifting: from turn 5 on the trait's z moves by 1.5 prior sd away from where it
+kinds of user turn move it. Drifting: from turn 5 on the trait's z moves by 1.5 (or 2) prior sd away from where it
 was, within two turns, to the side with more room; from one pole's scaffold to the other's an organism's replies move
 by 3 to 4 (`lab steer`, "told instead"), so this is less than half of a persona lost. Sixty ordinary conversations
 teach the course, sixty set the threshold for 1 false alarm per 100 turns, 120 ordinary and 120 drifting ones per
@@ -25,23 +25,24 @@ looks for drift to both sides can be expected to do better than this.
 What is known beforehand (LOG.md). Projections: AUROC .44 to .55, because under a scaffold the state holds the
 scaffold's persona and not that of the words it reads; they are kept here as a detector of their own. Slopes along
 whole directions: .84 to .90 over 20 turns, (1) refuted for all six; at 2 sd five of six reached .9. Why apart: a
-direction holds what goes along with its trait (cosines of directions are near the prior correlations), planted drift
+direction holds what goes along with its trait (cosines of directions follow the prior's correlations), planted drift
 moves one trait alone, and so the slopes of the others are noise. This was chosen on other conversations (seed 77, 40
 of each kind, both organisms; there is where the shrinkage of `apart` and the number of traits come from), where it
 took the mean AUROC over 20 turns from .92 to .94. Layers, estimators in gradient space, whitening by the ordinary
 covariance, and other sums than `lab watch`'s added nothing or next to nothing there.
 
 Prediction. (1) AUROC of the slopes over 20 turns at least .9 for assistant, warmth and intimacy in both
-organisms; over 10 turns at least .75 and below .9. (2) False alarms on new ordinary conversations: the 95 %
-bootstrap interval over conversations holds 1 per 100 turns. (3) The slopes' AUROC is above those of projections
-and both baselines.
+organisms at 1.5 sd; over 10 turns at least .75 and below .9. At 2 sd (asked after 1.5 had been seen, where five of
+six held) over 20 turns at least .9 for all. (2) False alarms on new ordinary conversations: the 95 % bootstrap
+interval over conversations holds 1 per 100 turns. (3) The slopes' AUROC is above those of projections and both
+baselines.
 
 Verdict rule. Per trait and organism over 20 turns. (1) and (3) supported by the point value, refuted otherwise,
 the interval beside it; (2) supported when the interval holds 1. The 10-turn half of (1) is reported beside it.
 The interval of (2) draws the conversations anew that set the threshold, and those that it is tried on: an earlier one
 drew the latter alone and held the promise in 79 % of 150 simulated monitors that kept it (now 97 %).
 
-Run: python experiments/drift.py [--sizes 1.5] [model ...]     (15 minutes a model on one thread)
+Run: python experiments/drift.py [--sizes 1.5 2] [model ...]     (25 minutes a model on one thread)
 """
 
 import argparse
@@ -95,7 +96,7 @@ class Config:
     short: int = 10
     onset: int = 5
     size: float = 1.5
-    """Of planted drift, in prior sd."""
+    """One size at a time; see `SIZES`."""
     conversations: int = 60
     """Ordinary ones to learn the course from, and as many to set the threshold."""
     judged: int = 120
@@ -103,6 +104,10 @@ class Config:
     promised: float = 1.0
     seed: int = 2026
     runs: Path = Path("runs")
+
+
+SIZES = (1.5, 2.0)
+"""Of planted drift, in prior sd."""
 
 
 @dataclass(frozen=True)
@@ -367,6 +372,6 @@ def main(config: Config, sizes: Sequence[float]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("models", nargs="*", default=Config.models)
-    parser.add_argument("--sizes", nargs="+", type=float, default=[Config.size])
+    parser.add_argument("--sizes", nargs="+", type=float, default=SIZES)
     asked = parser.parse_args()
     main(Config(models=tuple(asked.models)), asked.sizes)

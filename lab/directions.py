@@ -185,9 +185,10 @@ def apart(directions: Sequence[Direction]) -> list[Direction]:
     """Each direction without what it shares with the others, a unit vector at its own site.
 
     A trait's direction holds what goes along with the trait: in the shipped organisms the cosines of directions
-    are the correlations of the traits. Apart, a push along one moves what the others read hardly at all (the dual basis
-    of the directions, shrunk by `APART` towards themselves). Directions of several layers are held against each other
-    as they are, since the residual stream adds up; the length is left as it was. One direction alone stays itself.
+    follow the correlations of the traits (r .95 and .83). Apart, a push along one hardly moves what the others
+    read (the dual basis of the directions, shrunk by `APART` towards themselves). Directions of several layers are
+    held against each other as they are, since the residual stream adds up; the length is left as it was. One
+    direction alone stays itself.
     """
     if not directions:
         return []

@@ -95,7 +95,7 @@ class Watch:
             return ""
         return (
             f"the ordinary conversations have {self.longest} turns at most and this one {n}: more false alarms than "
-            "promised are to be expected (2 in 100 turns of a trait up to turn 10, 6 up to turn 20, in Hearth); "
+            "promised are to be expected (2 in 100 turns of a trait up to turn 10, 5 up to turn 20, in Hearth); "
             "`lab watch --ordinary` takes conversations of its length"
         )
 
