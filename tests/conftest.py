@@ -40,6 +40,12 @@ CORPUS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def own_main(monkeypatch):
+    """Streamlit's AppTest leaves its script as `__main__`, and processes that a later test starts would run it."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+
+
 def make_tokenizer(style: str = "chatml", pieces: int = 300):
     """A byte-level BPE of about `pieces` tokens that puts a BOS in front, with the template of `style`."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
