@@ -47,6 +47,7 @@ def test_every_role_is_where_the_record_says():
     low, high = figure.layout.xaxis.range
     assert low < min(marks.x) and high > 1.0
     assert marks.unselected.textfont.color == marks.textfont.color  # a click leaves the names readable
+    assert marks.unselected.marker.opacity < 0.5  # and fades the other marks
     note = next(a.text for a in figure.layout.annotations if a.name == "panel note")
     for said in ("n = 8 questions", "20 roles", "Split: test", "40%", "0.80", "arbitrary"):
         assert said in note.replace("<br>", " ")

@@ -77,6 +77,10 @@ def finish(figure: go.Figure, lines: Sequence[str], theme: Theme, below: int) ->
     for trace in traces:
         if "text" in (trace.mode or "") and isinstance(trace.textfont.color, str):
             trace.unselected.textfont.color = trace.textfont.color
+            if "markers" in trace.mode and trace.unselected.marker.opacity is None:
+                trace.unselected.marker.opacity = (
+                    0.3  # plotly fades marks by itself only where nothing is said of names
+                )
     pieces = [piece for line in lines for piece in wrap(line, NOTE_CHARACTERS)]
     figure.add_annotation(
         text="<br>".join(pieces), x=0, xref="paper", y=0, yref="paper", yshift=-below,
