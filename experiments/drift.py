@@ -9,7 +9,7 @@ Design. Conversations of 20 turns drawn from the true source, so that no model's
 way; an organism only reads them, each reply under the scaffold and the user turn before it. Ordinary: z as the
 kinds of user turn move it. Drifting: from turn 5 on the trait's z moves by 1.5 (or 2) prior sd away from where it
 was, within two turns, to the side with more room; from one pole's scaffold to the other's an organism's replies move
-by 3 to 4 (`lab steer`, "told instead"), so this is less than half of a persona lost. Sixty ordinary conversations
+by 3 to 4 (`lab steer`, "told instead"), so this is a part of a persona lost, not all. Sixty ordinary conversations
 teach the course, sixty set the threshold for 1 false alarm per 100 turns, 120 ordinary and 120 drifting ones per
 trait are judged: over their first 10 turns (5 after the onset) and over all 20 (15 after it). Directions and layers
 are the ones that `lab extract` makes, of all twelve traits of Hearth; slopes go along what is the trait's own

@@ -1,4 +1,4 @@
-"""Persona vectors: their pole-swapped nulls and the choice of a layer.
+"""Persona vectors: their pole-swapped nulls, the choice of a layer, and what is a trait's own.
 
 A direction is a weighted sum of activations, sum_i w_i a_i, with weights that depend on labels and
 questions only; a null direction is the same sum with the poles swapped in half of the questions. So a

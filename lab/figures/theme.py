@@ -12,6 +12,8 @@ import plotly.graph_objects as go
 # against both papers, so that a model keeps its colour in light and dark.
 MODEL_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 MODEL_SYMBOLS = ("circle", "diamond", "square", "triangle-up")
+FADED = 0.3
+"""Opacity of marks beside the one that was clicked."""
 NOTE_CHARACTERS = 112
 TOP = 92
 POSITION_WORDS = {"reply_mean": "mean over the reply's tokens", "spawn": "last prompt token"}
@@ -69,18 +71,8 @@ def axis(theme: Theme, title: str = "", **more: object) -> dict:
 
 
 def finish(figure: go.Figure, lines: Sequence[str], theme: Theme, below: int) -> None:
-    """Write unit, n, split and null `below` pixels under the panels, and make room for them.
-
-    Names of marks stay readable once one is clicked: plotly would fade those of all others.
-    """
-    traces: Any = figure.select_traces({"type": "scatter"})
-    for trace in traces:
-        if "text" in (trace.mode or "") and isinstance(trace.textfont.color, str):
-            trace.unselected.textfont.color = trace.textfont.color
-            if "markers" in trace.mode and trace.unselected.marker.opacity is None:
-                trace.unselected.marker.opacity = (
-                    0.3  # plotly fades marks by itself only where nothing is said of names
-                )
+    """Write unit, n, split and null `below` pixels under the panels, and make room for them."""
+    _stay_readable(figure)
     pieces = [piece for line in lines for piece in wrap(line, NOTE_CHARACTERS)]
     figure.add_annotation(
         text="<br>".join(pieces), x=0, xref="paper", y=0, yref="paper", yshift=-below,
@@ -91,6 +83,19 @@ def finish(figure: go.Figure, lines: Sequence[str], theme: Theme, below: int) ->
     layout: Any = figure.layout
     height = layout.height + bottom
     figure.update_layout(height=height, margin={"b": bottom}, legend={"y": 1 - 40 / height})
+
+
+def _stay_readable(figure: go.Figure) -> None:
+    """Names keep their colour when a mark is clicked; the other marks fade.
+
+    Plotly fades both, unless something is said of the names: then the marks must be told to.
+    """
+    traces: Any = figure.select_traces({"type": "scatter"})
+    for trace in traces:
+        if "text" in (trace.mode or "") and isinstance(trace.textfont.color, str):
+            trace.unselected.textfont.color = trace.textfont.color
+            if "markers" in trace.mode and trace.unselected.marker.opacity is None:
+                trace.unselected.marker.opacity = FADED
 
 
 def apart(figure: go.Figure) -> tuple[go.Figure, str]:

@@ -249,11 +249,11 @@ def _side(
     summary = _summary(label, layer, config.position, test, axis, rng)
     beside, heard = {DEFAULT: states[0, rows["test"]], NOBODY: states[-1, rows["test"]]}, None
     said = {name: [r.text for r in m.replies] for name, m in zip(who, measured, strict=True)}
-    places = dict(zip(who, reply_loadings(test, axis, states[:, rows["test"]]), strict=True))
+    places = reply_loadings(test, axis, states[:, rows["test"]])
     replies = [
         r
-        for jobs in groups
-        for r in _replies(label, jobs, said[jobs[0].condition], places[jobs[0].condition])
+        for jobs, name, at in zip(groups, who, places, strict=True)
+        for r in _replies(label, jobs, said[name], at)
     ]
     if base is not None:
         told, own = _told(base, questions, config, store), said.pop(NOBODY)
