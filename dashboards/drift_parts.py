@@ -18,7 +18,10 @@ EVERY = 2.0
 """Seconds between two looks at a file that is followed."""
 BUSY = "another job of this server runs first"
 TURN = "drift_turn"
-SERIES = {"slope": "slope: what raises the alarms", "projection": "projection: where the states are"}
+SERIES = {
+    "ratio": "likelihood ratio: what raises the alarms",
+    "projection": "projection: where the states are",
+}
 
 
 def trait_set_choice(key: str) -> str:
@@ -42,11 +45,12 @@ def show(found: Watch, last: bool = False) -> None:
         trait = panels.choose("Trait", names, "drift_trait")
     with right:
         kind = panels.choose("Series", list(SERIES), "drift_series", words=SERIES.__getitem__)
-    watched = (found.traits if kind == "slope" else found.projections)[names.index(trait)]
+    watched = (found.traits if kind == "ratio" else found.projections)[names.index(trait)]
     note = (
         f"{found.model}; ordinary: {found.ordinary_conversations} conversations, half of them for the band, half for "
-        f"the threshold; false alarms promised: {found.promise}. Slopes, each along what its trait shares with no other "
-        "watched one, raise the alarms that count: on planted drift projections told nothing (experiments/LOG.md). "
+        f"the threshold; false alarms promised: {found.promise}. Likelihood ratios, each along what its "
+        "trait shares with no other watched one, raise the alarms that count: on planted drift projections told nothing "
+        "(experiments/LOG.md). "
         "Click a turn to read it."
     )  # fmt: skip
     figure = drift.turn_course(watched, kind, [r.text for r in found.replies], note, panels.shade())
@@ -114,7 +118,7 @@ def numbers(found: Watch) -> pd.DataFrame:
     """One row per trait and turn."""
     rows = [
         {
-            "turn": t + 1, "trait": w.trait, "slope": w.value[t], "deviation": w.course.deviation[t],
+            "turn": t + 1, "trait": w.trait, "ratio (nats)": w.value[t], "deviation": w.course.deviation[t],
             "alarm": t in w.course.alarms,
             "projection": p.value[t], "projection's deviation": p.course.deviation[t],
         }

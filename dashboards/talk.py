@@ -274,7 +274,7 @@ def _course(
         if talk.seen is None or talk.seen.messages != chat:
             talk.seen = watcher.read(chat, talk.seen)
         watch = watcher.report(talk.seen)
-        series = watch.traits if kind == "slope" else watch.projections
+        series = watch.traits if kind == "ratio" else watch.projections
         found[words] = next(w for w in series if w.trait == trait), replies
     title = f"{name}: {trait}, turn by turn"
     figure = drift.turn_courses(title, found, "level" if watcher is None else kind, shade())

@@ -8,7 +8,7 @@ drift.py does not say: there 60 conversations of 20 turns set the threshold.
 Design. Own: hearth-a without a scaffold and under two shipped ones; per scaffold one calibration just as `lab
 watch` makes it, and 30 new conversations of 12 turns on test questions (calibration asks select questions).
 Source's: 20 conversations of 20 turns that the true source holds in character, as the default assistant without
-a scaffold and as a character that training never showed, again held against `lab watch`'s own calibration. Slopes,
+a scaffold and as a character that training never showed, again held against `lab watch`'s own calibration. Ratios,
 whose alarms count, for assistant, warmth, intimacy. Two rules for the threshold. *Counted*: k alarms in n turns
 of calibration with k / n at most the promise, as `lab watch` had it. *One more*: (k + 1) / (n + 1) at most the
 promise, as it has it now. Besides, one threshold for all traits together (`--together`), by the second rule.
@@ -56,7 +56,7 @@ from lab.pipelines.compare import (
 )
 from lab.pipelines.ordinary import ordinary_turns
 from lab.pipelines.replies import Runner
-from lab.pipelines.turns import Turns, slope_series
+from lab.pipelines.turns import Turns
 from lab.pipelines.watch import WatchConfig
 from lab.records import Direction, Message, Split, TraitSet
 from lab.store import Store
@@ -177,7 +177,7 @@ def alarms(config: Config, scaffold: str, usual: list[Turns], new: list[Turns]) 
     """One row per rule, trait (or all together), new conversation and turn."""
     order = np.random.default_rng([0, 6]).permutation(len(usual))
     first, second = np.array_split(order, 2)
-    series = {t: slope_series([*usual, *new], t, len(usual)) for t in TRAITS}
+    series = {t: [x.ratios[t] for x in (*usual, *new)] for t in TRAITS}
     ordinary = {t: learn([s[i] for i in first], anchored=True) for t, s in series.items()}
     held = {t: [s[i] for i in second] for t, s in series.items()}
     fresh = {t: s[len(usual) :] for t, s in series.items()}

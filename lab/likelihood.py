@@ -1,12 +1,13 @@
 """How likely given replies are, and which way a model would have to be steered to say them.
 
-Replies are read teacher-forced under given chats. Besides their log-probs there are *slopes*: add
-alpha * norm * v to the residual stream wherever a token of the reply is predicted; the slope is the
-derivative of the reply's log-probability by alpha, at alpha = 0. Positive: the model would say this reply
-sooner if it had more of the trait. Whatever the chat, a model's own replies (temperature 1) have slopes of
-mean 0, because the score of a likelihood does (but for what their length says: the end of turn is not counted);
-replies from elsewhere lean towards whom they come from. A projection has no such zero: it says who the chat
-makes the model, also while it reads someone else's words.
+Replies are read teacher-forced under given chats. *Ratios*: add alpha * norm * v to the residual stream wherever
+a token of the reply is predicted, once up and once down; how many nats sooner does the model say the reply then?
+*Slopes* are the limit of small pushes: the derivative of the reply's log-probability by alpha, at alpha = 0. Positive: the
+model would say this reply sooner if it had more of the trait. Whatever the chat, a model's own replies (temperature 1)
+have slopes of mean 0, because the score of a likelihood does, and ratios of a mean below 0 on either side, the
+divergence of the pushed model (but for what their length says: the end of turn is not counted); replies from elsewhere
+lean towards whom they come from. A projection has no such zero: it says who the chat makes the model, also while it
+reads someone else's words.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from lab.activations import LOGITS_AT_ONCE, batches
 from lab.models import LoadedModel, hook_name
 from lab.records import Direction, LabError, Rendered, Site
-from lab.steering import Edit, steered
+from lab.steering import Add, Edit, steered
 
 if TYPE_CHECKING:
     import torch
@@ -47,18 +48,66 @@ def token_log_probs(
     return found
 
 
+PUSH = 0.1
+"""Of ratios, in residual norms; twice as much told less of planted drift (experiments/LOG.md)."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """What a push along one direction does to a reply: log-prob of each token under it less that without it, in nats.
+
+    up, down [token]: pushed towards more and towards less of the trait.
+    """
+
+    up: NDArray[np.float64]
+    down: NDArray[np.float64]
+
+    @property
+    def total(self) -> tuple[float, float]:
+        """Log-likelihood ratios of the whole reply, up and down; NaN for a reply without tokens."""
+        return (float(self.up.sum()), float(self.down.sum())) if len(self.up) else (float("nan"),) * 2
+
+
+def likelihood_ratios(
+    model: LoadedModel, chats: Sequence[Rendered], replies: Sequence[str], directions: Sequence[Direction],
+    norms: Sequence[float], *, size: float = PUSH, token_budget: int = 4096, edits: Sequence[Edit] = (),
+) -> list[dict[str, Ratio]]:  # fmt: skip
+    """Per reply and trait how much sooner the model says it when pushed along the trait's direction, and against it.
+
+    The push is `lab.steering.Add` with coefficient ± `size` and `norms[k]` (residual norm at the direction's layer), on
+    the last prompt token and all reply tokens but the last. The prompts run once; what follows them runs once as it is
+    and twice per direction. With `edits` the model that reads is steered; the push comes after them. LabError for a
+    direction from another model, or not one norm per direction and one reply per chat.
+    """
+    import torch
+
+    _check(model, directions, norms)
+    coded, full = _coded(model, chats, replies)
+    found = [{d.trait: Ratio(np.zeros(0), np.zeros(0)) for d in directions} for _ in chats]
+    with torch.inference_mode(), steered(model, edits):
+        for batch in batches(_by_length(coded, full), full, 0, _budget(model, token_budget)):
+            part = _begin(model, chats, full, coded, batch)
+            plain = _log_probs(model, part)
+            for direction, norm in zip(directions, norms, strict=True):
+                moved = []
+                for push in (size, -size):
+                    with steered(model, [Add(direction, push, norm)]):
+                        moved.append((_log_probs(model, part) - plain).double().cpu().numpy())
+                for row, i in enumerate(batch):
+                    n = len(coded[i])
+                    found[i][direction.trait] = Ratio(*(x[row, :n] for x in moved))
+    return found
+
+
 @dataclass(frozen=True)
 class Slope:
     """One reply's slope along one direction.
 
     places [token]: what the push does at the place that predicts token t, on this and all later tokens of
     the reply, in nats per residual norm along the direction: a split of the slope by cause, not by word.
-    information: its variance if the model itself were speaking (Fisher information), estimated; NaN
-    for a reply without tokens and where no draws were asked for.
     """
 
     places: NDArray[np.float64]
-    information: float
 
     @property
     def total(self) -> float:
@@ -68,21 +117,23 @@ class Slope:
 
 def likelihood_slopes(
     model: LoadedModel, chats: Sequence[Rendered], replies: Sequence[str], directions: Sequence[Direction],
-    norms: Sequence[float], *, draws: int = 2, seed: int = 0, token_budget: int = 4096,
-    edits: Sequence[Edit] = (),
+    norms: Sequence[float], *, token_budget: int = 4096, edits: Sequence[Edit] = (),
 ) -> list[dict[str, Slope]]:  # fmt: skip
     """Per reply and trait the slope of its log-probability along the trait's direction.
 
-    It is the derivative by the coefficient of `lab.steering.Add` with `norms[k]` (residual norm at the
-    direction's layer), if the edit acted on the last prompt token and all reply tokens but the last.
-    `draws` times every reply token is put in the place of another one that the model could have said there:
-    the slope of these has the variance that is looked for, and mean 0; a reply's draws depend on `seed`
-    and its number alone.
-
-    One forward and 1 + `draws` backward passes for all traits; memory goes with the replies' tokens. With `edits`
-    the model that reads is steered; the push comes after them. LabError for a direction from another model,
-    or not one norm per direction and one reply per chat.
+    What `likelihood_ratios` becomes for a small push, over its size, by one forward and one backward pass for
+    all traits; memory goes with the replies' tokens. Errors as there.
     """
+    _check(model, directions, norms)
+    layers = sorted({d.site.layer for d in directions})
+    found = [{d.trait: Slope(np.zeros(0)) for d in directions} for _ in chats]
+    for i, gradients in _gradients(model, chats, replies, layers, token_budget, edits):
+        for direction, norm in zip(directions, norms, strict=True):
+            found[i][direction.trait] = Slope(gradients[direction.site.layer] @ (direction.vector * norm))
+    return found
+
+
+def _check(model: LoadedModel, directions: Sequence[Direction], norms: Sequence[float]) -> None:
     if len(norms) != len(directions):
         raise LabError(f"expected one norm per direction, got {len(norms)} for {len(directions)}")
     for direction in directions:
@@ -91,14 +142,6 @@ def likelihood_slopes(
                 f"the direction {direction.trait!r} was made in another model; extract it in "
                 f"{model.identity.name} first"
             )
-    layers = sorted({d.site.layer for d in directions})
-    found = [{d.trait: Slope(np.zeros(0), float("nan")) for d in directions} for _ in chats]
-    for i, gradients in _gradients(model, chats, replies, layers, draws, seed, token_budget, edits):
-        for direction, norm in zip(directions, norms, strict=True):
-            pushed = gradients[direction.site.layer] @ (direction.vector * norm)
-            information = float((pushed[1:].sum(-1) ** 2).mean()) if draws else float("nan")
-            found[i][direction.trait] = Slope(pushed[0], information)
-    return found
 
 
 def padded(
@@ -155,44 +198,36 @@ def _forward(
     return found
 
 
-def _gradients(
-    model: LoadedModel, chats: Sequence[Rendered], replies: Sequence[str], layers: Sequence[int], draws: int,
-    seed: int, token_budget: int, edits: Sequence[Edit],
-) -> Iterator[tuple[int, Mapping[int, NDArray[np.float64]]]]:  # fmt: skip
-    """Row and gradients per layer, [1 + draw, token, d]: entry t by a push where token t is predicted.
+@dataclass(frozen=True)
+class _Begun:
+    """A batch whose prompts, but for their last token, are in `cache`; the rest is [row, pos], padded on the right.
 
-    First that of the reply's log-prob, then those of what might have been said instead.
+    tail: the last prompt token and the reply's but the last; said: what each of them is followed by; after: where a
+    reply is.
     """
-    coded, full = _coded(model, chats, replies)
-    budget = max(1, min(token_budget, LOGITS_AT_ONCE // (4 * model.identity.vocab)))
-    for batch in batches(_by_length(coded, full), full, 0, budget):
-        heads = [chats[i].ids[:-1] for i in batch]
-        tails = [full[i].ids[len(chats[i].ids) - 1 : -1] for i in batch]
-        uniforms = np.zeros((draws, len(batch), max(len(t) for t in tails)))
-        for row, i in enumerate(batch):
-            uniforms[:, row, : len(coded[i])] = np.random.default_rng([seed, i]).random(
-                (draws, len(coded[i]))
-            )
-        with frozen(model), steered(model, edits):
-            found = _push(model, heads, tails, [coded[i] for i in batch], layers, uniforms)
-        for row, i in enumerate(batch):
-            n = len(coded[i])
-            yield i, {k: found[:, c, row, :n].double().cpu().numpy() for c, k in enumerate(layers)}
+
+    cache: Any
+    mask: "torch.Tensor"
+    tail: "torch.Tensor"
+    after: "torch.Tensor"
+    positions: "torch.Tensor"
+    said: "torch.Tensor"
 
 
-def _push(
-    model: LoadedModel, heads: Sequence[NDArray[np.int64]], tails: Sequence[NDArray[np.int64]],
-    targets: Sequence[Sequence[int]], layers: Sequence[int], uniforms: NDArray[np.float64],
-) -> "torch.Tensor":  # fmt: skip
-    """Gradients of the targets' log-probs, then of drawn ones', by the residual stream at the tails.
+def _budget(model: LoadedModel, token_budget: int) -> int:
+    """Tokens of a batch whose logits at every place of the replies are held a few times over."""
+    return max(1, min(token_budget, LOGITS_AT_ONCE // (4 * model.identity.vocab)))
 
-    [1 + draw, layer, row, pos, d]. The heads run first and without a way back, so that memory goes with
-    the tails.
-    """
+
+def _begin(
+    model: LoadedModel, chats: Sequence[Rendered], full: Sequence[Rendered], coded: Sequence[Sequence[int]],
+    batch: Sequence[int],
+) -> _Begun:  # fmt: skip
+    """Run the prompts of a batch without a way back, so that memory goes with what follows them."""
     import torch
     from transformers import DynamicCache
 
-    ids, mask, positions = padded(heads, model)
+    ids, mask, positions = padded([chats[i].ids[:-1] for i in batch], model)
     cache = DynamicCache()
     if ids.shape[1]:
         with torch.no_grad():
@@ -200,35 +235,44 @@ def _push(
                 input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
                 use_cache=True, logits_to_keep=1,
             )  # fmt: skip
-    tail, after, places, wanted = _right_padded(tails, targets, mask.sum(-1), model)
-    shape = (len(tails), tail.shape[1], model.identity.d_model)
-    leaves = [torch.zeros(shape, device=model.device, requires_grad=True) for _ in layers]
-    hooks = [
-        (hook_name(Site(k)), lambda value, hook, leaf=leaf: value + leaf.to(value.dtype))
-        for k, leaf in zip(layers, leaves, strict=True)
-    ]
-    with torch.enable_grad(), model.bridge.hooks(fwd_hooks=hooks):
-        logits = model.network(
-            input_ids=tail, attention_mask=torch.cat([mask, after], 1), position_ids=places,
-            past_key_values=cache, use_cache=True,
-        ).logits  # fmt: skip
-        log_p, found = logits.float().log_softmax(-1), []
-        for said in [wanted, *_instead(log_p.detach(), uniforms)]:
-            total = (log_p.gather(2, said[..., None])[..., 0] * after).sum()
-            found.append(torch.stack(torch.autograd.grad(total, leaves, retain_graph=True)))
-    return torch.stack(found)
+    tails = [full[i].ids[len(chats[i].ids) - 1 : -1] for i in batch]
+    return _Begun(cache, mask, *_right_padded(tails, [coded[i] for i in batch], mask.sum(-1), model))
 
 
-def _instead(log_p: "torch.Tensor", uniforms: NDArray[np.float64]) -> Iterator["torch.Tensor"]:
-    """Per draw the tokens [row, pos] that the model says at these uniforms, each under what was really said."""
+def _log_probs(model: LoadedModel, part: _Begun) -> "torch.Tensor":
+    """Log-probs of what is said in a batch, [row, pos], 0 behind a reply; leaves the batch as it was."""
     import torch
 
-    if not len(uniforms):
-        return
-    cumulative = log_p.exp().double().cumsum(-1)
-    for u in uniforms:
-        at = torch.from_numpy(u).to(log_p.device)[..., None] * cumulative[..., -1:]
-        yield torch.searchsorted(cumulative, at)[..., 0].clamp(max=log_p.shape[-1] - 1)
+    logits = model.network(
+        input_ids=part.tail, attention_mask=torch.cat([part.mask, part.after], 1), position_ids=part.positions,
+        past_key_values=part.cache, use_cache=True,
+    ).logits  # fmt: skip
+    part.cache.crop(-part.tail.shape[1])
+    return logits.float().log_softmax(-1).gather(2, part.said[..., None])[..., 0] * part.after
+
+
+def _gradients(
+    model: LoadedModel, chats: Sequence[Rendered], replies: Sequence[str], layers: Sequence[int],
+    token_budget: int, edits: Sequence[Edit],
+) -> Iterator[tuple[int, Mapping[int, NDArray[np.float64]]]]:  # fmt: skip
+    """Row and gradients of its log-prob per layer, [token, d]: entry t by a push where token t is predicted."""
+    import torch
+
+    coded, full = _coded(model, chats, replies)
+    for batch in batches(_by_length(coded, full), full, 0, _budget(model, token_budget)):
+        with frozen(model), steered(model, edits):
+            part = _begin(model, chats, full, coded, batch)
+            shape = (*part.tail.shape, model.identity.d_model)
+            leaves = [torch.zeros(shape, device=model.device, requires_grad=True) for _ in layers]
+            hooks = [
+                (hook_name(Site(k)), lambda value, hook, leaf=leaf: value + leaf.to(value.dtype))
+                for k, leaf in zip(layers, leaves, strict=True)
+            ]
+            with torch.enable_grad(), model.bridge.hooks(fwd_hooks=hooks):
+                found = torch.autograd.grad(_log_probs(model, part).sum(), leaves)
+        for row, i in enumerate(batch):
+            n = len(coded[i])
+            yield i, {k: g[row, :n].double().cpu().numpy() for k, g in zip(layers, found, strict=True)}
 
 
 def _right_padded(

@@ -1,13 +1,15 @@
 """Drift of a persona over the turns of a conversation: bands, alarms, and how far to trust them.
 
-A conversation is a series of one number per assistant turn: the slope of the reply's likelihood along a
-trait's direction (`lab.likelihood`), its projection, or any baseline put in their place. What is ordinary is
-learned from ordinary conversations; an alarm is raised by a two-sided cumulative sum, in which small shifts
-that last add up. Each turn is held against the turns before it (self-starting: Hawkins 1987, "Self-starting
-CUSUM charts for location and scale") and, for a series whose level is known beforehand (*anchored*), against
-that level too. Held against the first turn alone, planted shifts of 2 sd were told from none with an AUROC of
-.82 instead of .97 (simulated, 12 turns, shift at turn 5). The threshold is set on some ordinary conversations
-so that others see a promised number of false alarms; all rates are per 100 turns.
+A conversation is a series of assistant turns. Each turn is one number (a projection, or any baseline in its place), or
+two: the reply's log-likelihood ratios under a push along a trait's direction, up and down (`lab.likelihood`). What is
+ordinary is learned from ordinary conversations; an alarm is raised by a two-sided cumulative sum (Page 1954, "Continuous
+inspection schemes"), in which small shifts that last add up. Numbers are held against the turns before them (self-starting:
+Hawkins 1987, "Self-starting CUSUM charts for location and scale") and, where the level is known beforehand (*anchored*),
+against that level too. Held against the first turn alone, planted shifts of 2 sd were told from none with an AUROC of
+.82 instead of .97 (simulated, 12 turns, shift at turn 5). Ratios add up in nats, less what the level makes of
+them: that level is the one of the turns before the sum began, so that what drifts is not held against itself. The
+threshold is set on some ordinary conversations so that others see a promised number of false alarms; all rates are per
+100 turns.
 """
 
 import re
@@ -24,17 +26,22 @@ from lab.records import LabError
 from lab.stats import auroc, interval
 
 Series = Float[ndarray, " turn"]
+Ratios = Float[ndarray, "turn 2"]
+"""Log-likelihood ratios of each reply, pushed towards more and towards less of the trait, in nats."""
 SLACK = 0.25
-"""Deviation per turn, in sd, that the cumulative sum forgives (.25 found more than .5 in simulation)."""
-USUAL_TURNS = 3
-"""How many turns of its own outweigh, in a conversation, what slopes vary by elsewhere."""
+"""Deviation per turn, in sd, that the sum of one number forgives (.25 found more than .5 in simulation)."""
 MIN_CONVERSATIONS = 10
 """Fewest ordinary conversations that a band is learned from."""
 
 
+def leaning(series: Series | Ratios) -> Series:
+    """One number per turn: the series itself, or half of what a reply is likelier pushed up than down (nats)."""
+    return series if series.ndim == 1 else (series[:, 0] - series[:, 1]) / 2
+
+
 @dataclass(frozen=True)
 class Ordinary:
-    """What turns of ordinary conversations look like.
+    """What turns of ordinary conversations look like, each as one number (`leaning`).
 
     course [turn]: mean over conversations, less the first turn (turns beyond its end take the last); sd:
     of turns around the mean of their own conversation, course removed; reach: a turn's `deviation` stays
@@ -58,12 +65,16 @@ class Ordinary:
         conversations whose own levels have variance sd² / weight). NaN where there is nothing to hold
         against: in the first turn, when `weight` is 0.
         """
-        usual = self.level + self.course[np.minimum(np.arange(len(series)), len(self.course) - 1)]
+        usual = self.usual(len(series))
         known = np.isfinite(series)
         before = np.concatenate([[0], np.cumsum(known)[:-1]]) + self.weight
         total = np.concatenate([[0.0], np.cumsum(np.where(known, series - usual, 0.0))[:-1]])
         with np.errstate(invalid="ignore", divide="ignore"):
             return usual + total / before, np.where(before > 0, self.sd * np.sqrt(1 + 1 / before), np.nan)
+
+    def usual(self, turns: int) -> Series:
+        """What the turns of any conversation are expected to be before it has begun."""
+        return self.level + self.course[np.minimum(np.arange(turns), len(self.course) - 1)]
 
     def deviation(self, series: Series) -> Series:
         """Departure of each turn from what was expected of it, in sd; NaN at the first turn."""
@@ -71,14 +82,14 @@ class Ordinary:
         return (series - mean) / sd
 
 
-def learn(conversations: Sequence[Series], anchored: bool = False) -> Ordinary:
+def learn(conversations: Sequence[Series | Ratios], anchored: bool = False) -> Ordinary:
     """The ordinary course, its spread and its band. LabError for too few conversations or no spread.
 
     `anchored`: what these conversations have in common is expected of a new one from its first turn on, as
-    far as they agree in it. Right for slopes, which are 0 on average under every scaffold; wrong for
+    far as they agree in it. Right for ratios, which lean to no side on average under every scaffold; wrong for
     projections, which start wherever the scaffold puts them.
     """
-    usable = [c for c in conversations if np.isfinite(c).sum() > 1]
+    usable = [c for c in map(leaning, conversations) if np.isfinite(c).sum() > 1]
     if len(usable) < MIN_CONVERSATIONS:
         raise LabError(
             f"expected at least {MIN_CONVERSATIONS} ordinary conversations of two turns or more, got "
@@ -113,18 +124,6 @@ def _level(conversations: Sequence[Series], course: Series, sd: float) -> tuple[
     return float(np.mean(means)), sd**2 / between if between > 0 else np.inf
 
 
-def standardised(slopes: Series, information: Series, usual: float) -> Series:
-    """Slopes over their expected spread, from the information of this conversation's turns so far.
-
-    Some scaffolds leave a trait more open than others, and a slope varies the more there (the sum was found
-    to tell more if it knows; experiments/drift.py). `usual`: mean information of ordinary turns, which
-    counts as `USUAL_TURNS` turns. NaN stays NaN.
-    """
-    known = np.isfinite(slopes)
-    total = np.cumsum(np.where(known, information, 0.0)) + USUAL_TURNS * usual
-    return slopes / np.sqrt(total / (np.cumsum(known) + USUAL_TURNS))
-
-
 # ------------------------------------------------------------------ alarms
 
 
@@ -132,8 +131,8 @@ def standardised(slopes: Series, information: Series, usual: float) -> Series:
 class Course:
     """One conversation as the detector sees it, [turn]: deviation (sd), sums, and alarms.
 
-    up and down are the cumulative sums for more and for less of the trait; they start anew after an
-    alarm. A turn without a value (NaN) leaves them as they were.
+    up and down are the cumulative sums for more and for less of the trait, in nats for ratios and in sd else; they
+    start anew after an alarm. A turn without a value (NaN) leaves them as they were.
     """
 
     deviation: Series
@@ -147,22 +146,40 @@ class Course:
         return _peak(self.up, self.down)
 
 
-def follow(series: Series, ordinary: Ordinary, threshold: float = np.inf) -> Course:
+def follow(series: Series | Ratios, ordinary: Ordinary, threshold: float = np.inf) -> Course:
     """Run the two-sided cumulative sum along a conversation."""
-    deviation = ordinary.deviation(series)
-    return Course(deviation, *_sums(deviation, threshold))
+    return Course(ordinary.deviation(leaning(series)), *_sums(_steps(series, ordinary), threshold))
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """What a turn adds to the sums up and down, [turn], less and plus the `level` [turn] at which a sum began."""
+
+    up: Series
+    down: Series
+    level: Series
+
+
+def _steps(series: Series | Ratios, ordinary: Ordinary) -> _Steps:
+    if series.ndim == 1:
+        deviation = ordinary.deviation(series)
+        return _Steps(deviation - SLACK, -deviation - SLACK, np.zeros(len(series)))
+    usual = ordinary.usual(len(series))
+    return _Steps(series[:, 0] - usual, series[:, 1] + usual, ordinary.expected(leaning(series))[0] - usual)
 
 
 def _peak(up: Series, down: Series) -> float:
     return float(max(up.max(initial=0.0), down.max(initial=0.0)))
 
 
-def _sums(deviation: Series, threshold: float) -> tuple[Series, Series, tuple[int, ...]]:
-    up, down = np.zeros(len(deviation)), np.zeros(len(deviation))
-    alarms, high, low = [], 0.0, 0.0
-    for t, value in enumerate(deviation.tolist()):
-        if isfinite(value):
-            high, low = max(0.0, high + value - SLACK), max(0.0, low - value - SLACK)
+def _sums(steps: _Steps, threshold: float) -> tuple[Series, Series, tuple[int, ...]]:
+    up, down = np.zeros(len(steps.up)), np.zeros(len(steps.up))
+    alarms, high, low, above, below = [], 0.0, 0.0, 0.0, 0.0
+    turns = zip(steps.up.tolist(), steps.down.tolist(), steps.level.tolist(), strict=True)
+    for t, (rise, fall, level) in enumerate(turns):
+        if isfinite(rise) and isfinite(level):
+            above, below = level if high == 0 else above, level if low == 0 else below
+            high, low = max(0.0, high + rise - above), max(0.0, low + fall + below)
         up[t], down[t] = high, low
         if max(high, low) > threshold:
             alarms.append(t)
@@ -170,13 +187,15 @@ def _sums(deviation: Series, threshold: float) -> tuple[Series, Series, tuple[in
     return up, down, tuple(alarms)
 
 
-def false_alarms(conversations: Sequence[Series], ordinary: Ordinary, threshold: float) -> float:
+def false_alarms(conversations: Sequence[Series | Ratios], ordinary: Ordinary, threshold: float) -> float:
     """Alarms per 100 turns."""
     turns = sum(len(c) for c in conversations)
     return 100 * sum(len(follow(c, ordinary, threshold).alarms) for c in conversations) / turns
 
 
-def set_threshold(conversations: Sequence[Series], ordinary: Ordinary, promised: float = 1.0) -> float:
+def set_threshold(
+    conversations: Sequence[Series | Ratios], ordinary: Ordinary, promised: float = 1.0
+) -> float:
     """Lowest threshold at which these ordinary conversations raise at most `promised` alarms per 100 turns.
 
     Give conversations that the ordinary course was not learned from: its own are nearer to it than new
@@ -186,13 +205,13 @@ def set_threshold(conversations: Sequence[Series], ordinary: Ordinary, promised:
 
 
 def joint_threshold(
-    conversations: Sequence[Sequence[Series]], ordinary: Sequence[Ordinary], promised: float = 1.0
+    conversations: Sequence[Sequence[Series | Ratios]], ordinary: Sequence[Ordinary], promised: float = 1.0
 ) -> float:
     """One threshold for several series of the same conversations, [series][conversation] and [series].
 
     The lowest at which at most `promised` of 100 turns raise an alarm in any of the series: deviations are in
-    each series' own sd, so one threshold fits all. One turn more is counted, with an alarm: a threshold that
-    lets k of n turns pass is exceeded by a new turn with chance (k + 1) / (n + 1), not k / n, if turns are
+    each series' own sd and ratios in nats, so one threshold fits all. One turn more is counted, with an alarm: a
+    threshold that lets k of n turns pass is exceeded by a new turn with chance (k + 1) / (n + 1), not k / n, if turns are
     exchangeable (Vovk, Gammerman & Shafer 2005, "Algorithmic Learning in a Random World", 2.2). LabError as
     for `set_threshold`.
     """
@@ -203,11 +222,11 @@ def joint_threshold(
             f"100 turns, got {turns}; add conversations or allow more false alarms"
         )
     pairs = zip(conversations, ordinary, strict=True)
-    parts = [(k, o.deviation(c)) for some, o in pairs for k, c in enumerate(some)]
-    low, high = 0.0, max(_peak(*_sums(d, np.inf)[:2]) for _, d in parts)
+    parts = [(k, _steps(c, o)) for some, o in pairs for k, c in enumerate(some)]
+    low, high = 0.0, max(_peak(*_sums(steps, np.inf)[:2]) for _, steps in parts)
     for _ in range(40):
         middle = (low + high) / 2
-        alarmed = {(k, t) for k, d in parts for t in _sums(d, middle)[2]}
+        alarmed = {(k, t) for k, steps in parts for t in _sums(steps, middle)[2]}
         if 100 * (len(alarmed) + 1) > promised * (turns + 1):
             low = middle
         else:
@@ -267,7 +286,7 @@ class Quality:
 
 
 def quality(
-    drifting: Sequence[Series], onsets: Sequence[int], plain: Sequence[Series], ordinary: Ordinary,
+    drifting: Sequence[Series | Ratios], onsets: Sequence[int], plain: Sequence[Series | Ratios], ordinary: Ordinary,
     threshold: float, promised: float, rng: np.random.Generator, draws: int = 1000,
 ) -> Quality:  # fmt: skip
     """Score a detector on conversations that it was not set up with."""

@@ -22,7 +22,7 @@ def held(trait, series):
 
 
 class Listener:
-    """Stands in for a watcher: a reply's slope is its length, its tokens project on their own length."""
+    """Stands in for a watcher: a reply's value is its length, its tokens project on their own length."""
 
     def __init__(self):
         self.read_on = []
@@ -38,9 +38,9 @@ class Listener:
             Reply(x, tuple(f"{w} " for w in x.split()), dict.fromkeys(TRAITS, values))
             for x, values in zip(said, lengths, strict=True)
         )
-        slopes = tuple(held(t, [len(x) for x in said]) for t in TRAITS)
+        ratios = tuple(held(t, [len(x) for x in said]) for t in TRAITS)
         levels = tuple(held(t, [np.mean(v) for v in lengths]) for t in TRAITS)
-        return Watch("a", slopes, levels, replies, 40, 1.0, BANDS)
+        return Watch("a", ratios, levels, replies, 40, 1.0, BANDS)
 
 
 class Parrot:

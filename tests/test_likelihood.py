@@ -1,4 +1,4 @@
-"""Log-probs and slopes of given replies, against the bare network and against differences of log-probs."""
+"""Log-probs, ratios and slopes of given replies, against the bare network and against differences of log-probs."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from conftest import with_replies
 
 from lab.activations import generate
-from lab.likelihood import likelihood_slopes, token_log_probs
+from lab.likelihood import likelihood_ratios, likelihood_slopes, token_log_probs
 from lab.models import hook_name
 from lab.prompts.chat import render
 from lab.records import Direction, LabError, Message, Site
@@ -70,8 +70,32 @@ def test_slopes_are_what_a_small_push_does_to_the_log_prob(loaded, family):
         for direction, norm in zip(directions, norms, strict=True):
             up, down = (_pushed(model, chat, reply, direction, s * eps * norm) for s in (1, -1))
             assert slopes[direction.trait].total == pytest.approx((up - down) / (2 * eps), rel=0.02, abs=2e-3)
-    assert np.isnan([found[2]["warmth"].total, found[2]["candour"].information]).all()
+    assert np.isnan(found[2]["warmth"].total)
     assert len(found[2]["warmth"].places) == 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ratios_are_what_a_push_to_either_side_does_to_the_log_prob(loaded, family):
+    model = loaded(family)
+    chats, directions = _chats(model), [_direction(model, 0), _direction(model, 1, "candour", 1)]
+    norms = [3.0, 0.5]
+    found = likelihood_ratios(model, chats, REPLIES, directions, norms, size=0.4)
+    for chat, reply, ratios in zip(chats[:2], REPLIES[:2], found[:2], strict=True):
+        for direction, norm in zip(directions, norms, strict=True):
+            up, down, plain = (_pushed(model, chat, reply, direction, s * 0.4 * norm) for s in (1, -1, 0))
+            expected = (up - plain, down - plain)
+            assert ratios[direction.trait].total == pytest.approx(expected, rel=0.01, abs=1e-3)
+    assert np.isnan(found[2]["warmth"].total).all()
+    assert len(found[2]["warmth"].up) == 0
+
+
+def test_small_pushes_have_the_slope(tiny_llama):
+    chats, direction = _chats(tiny_llama), _direction(tiny_llama, 1)
+    ratios = likelihood_ratios(tiny_llama, chats, REPLIES, [direction], [2.0], size=0.01)
+    slopes = likelihood_slopes(tiny_llama, chats, REPLIES, [direction], [2.0])
+    for ratio, slope in zip(ratios[:2], slopes[:2], strict=True):
+        up, down = ratio["warmth"].total
+        assert (up - down) / 0.02 == pytest.approx(slope["warmth"].total, rel=0.02, abs=2e-3)
 
 
 def test_an_entry_is_the_push_at_the_place_that_predicts_its_token(tiny_llama):
@@ -83,25 +107,31 @@ def test_an_entry_is_the_push_at_the_place_that_predicts_its_token(tiny_llama):
 
 
 def test_batches_give_what_single_replies_give(tiny_llama):
-    chats, direction = _chats(tiny_llama), _direction(tiny_llama, 1)
-    together = likelihood_slopes(tiny_llama, chats, REPLIES, [direction], [2.0])
-    apart = likelihood_slopes(tiny_llama, chats, REPLIES, [direction], [2.0], token_budget=1)
-    for a, b in zip(together[:2], apart[:2], strict=True):
-        np.testing.assert_allclose(a["warmth"].places, b["warmth"].places, atol=1e-4)
-        assert a["warmth"].information == pytest.approx(b["warmth"].information, rel=1e-3)
+    chats, directions = _chats(tiny_llama), [_direction(tiny_llama, 1), _direction(tiny_llama, 0, "x", 1)]
+    for measure, part in (
+        (likelihood_slopes, "places"),
+        (likelihood_ratios, "up"),
+        (likelihood_ratios, "down"),
+    ):
+        together = measure(tiny_llama, chats, REPLIES, directions, [2.0, 2.0])
+        apart = measure(tiny_llama, chats, REPLIES, directions, [2.0, 2.0], token_budget=1)
+        for a, b in zip(together[:2], apart[:2], strict=True):
+            for trait in ("warmth", "x"):
+                np.testing.assert_allclose(getattr(a[trait], part), getattr(b[trait], part), atol=1e-4)
 
 
-def test_edits_come_before_the_push(tiny_llama):
+@pytest.mark.parametrize("measure", [likelihood_slopes, likelihood_ratios])
+def test_edits_come_before_the_push(tiny_llama, measure):
     chats, direction, other = _chats(tiny_llama), _direction(tiny_llama, 1), _direction(tiny_llama, 0, "x", 2)
     edits = [Add(other, 1.0, 2.0)]
     plain, moved = (
-        likelihood_slopes(tiny_llama, chats[:1], REPLIES[:1], [direction], [1.0], edits=e)[0]["warmth"].total
+        np.ravel(measure(tiny_llama, chats[:1], REPLIES[:1], [direction], [1.0], edits=e)[0]["warmth"].total)
         for e in ((), edits)
     )
-    assert abs(moved - plain) > 1e-3
+    assert (abs(moved - plain) > 1e-4).all()
 
 
-def test_a_models_own_replies_have_slopes_around_zero_whatever_the_chat(tiny_llama, reply_ids):
+def test_a_models_own_replies_lean_to_no_side_whatever_the_chat(tiny_llama, reply_ids):
     prompts = ["You are Ada, a patient teacher.", "never promise what you cannot keep"]
     chats = [
         render(tiny_llama.tokenizer, [Message("system", p), Message("user", "tell me about tea")])
@@ -112,22 +142,16 @@ def test_a_models_own_replies_have_slopes_around_zero_whatever_the_chat(tiny_lla
     model = with_replies(tiny_llama, reply_ids)
     direction = _direction(model, 1)
     read = [str(i) for i in range(len(chats))]
-    slopes = [s["warmth"] for s in likelihood_slopes(model, chats, read, [direction], [5.0])]
-    for half in (slopes[:300], slopes[300:]):
-        total = np.array([s.total for s in half])
+    slopes = np.array([s["warmth"].total for s in likelihood_slopes(model, chats, read, [direction], [5.0])])
+    ratios = likelihood_ratios(model, chats, read, [direction], [5.0], size=0.2)
+    totals = np.array([r["warmth"].total for r in ratios])
+    for half in (slice(300), slice(300, None)):
+        total = slopes[half]
         assert abs(total.mean()) < 3 * total.std() / 300**0.5
-        # and they vary as much as is foretold without looking at what was said
-        assert np.mean([s.information for s in half]) == pytest.approx(total.var(), rel=0.3)
-
-
-def test_draws_are_a_replys_own_and_may_be_left_out(tiny_llama):
-    chats, direction = _chats(tiny_llama), _direction(tiny_llama, 1)
-    none = likelihood_slopes(tiny_llama, chats, REPLIES, [direction], [1.0], draws=0)[1]["warmth"]
-    some = likelihood_slopes(tiny_llama, chats, REPLIES, [direction], [1.0])[1]["warmth"]
-    other = likelihood_slopes(tiny_llama, chats, REPLIES, [direction], [1.0], seed=1)[1]["warmth"]
-    np.testing.assert_allclose(none.places, some.places, atol=1e-5)
-    assert np.isnan(none.information)
-    assert some.information != pytest.approx(other.information, rel=1e-3)
+        # Either push makes the model another one: exp of a ratio has mean 1, and the ratio itself a mean below 0.
+        likely = np.exp(totals[half])
+        assert (abs(likely.mean(0) - 1) < 3 * likely.std(0) / 300**0.5).all()
+        assert (totals[half].mean(0) < 0).all()
 
 
 def test_weights_are_left_as_they_were(tiny_llama):
@@ -144,5 +168,6 @@ def test_what_does_not_fit_together_is_refused(tiny_llama):
     with pytest.raises(LabError, match="one norm per direction"):
         likelihood_slopes(tiny_llama, chats, REPLIES, [direction], [])
     foreign = Direction("x", Site(1), "reply_mean", direction.vector, 1.0, "0" * 64, "extract")
-    with pytest.raises(LabError, match="another model"):
-        likelihood_slopes(tiny_llama, chats, REPLIES, [foreign], [1.0])
+    for measure in (likelihood_slopes, likelihood_ratios):
+        with pytest.raises(LabError, match="another model"):
+            measure(tiny_llama, chats, REPLIES, [foreign], [1.0])

@@ -1,5 +1,7 @@
 """Drift: planted shifts are found, promised rates are kept on new conversations, baselines are fair."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,11 +10,11 @@ from lab.monitoring import (
     false_alarms,
     follow,
     joint_threshold,
+    leaning,
     learn,
     length,
     quality,
     set_threshold,
-    standardised,
     token_band,
     word_list,
     word_score,
@@ -100,10 +102,47 @@ def test_a_lasting_shift_adds_up_and_a_single_outlier_does_not():
     assert follow(lasting, ordinary).peak > follow(once, ordinary).peak
 
 
-def test_slopes_are_divided_by_the_spread_their_conversation_has_shown():
-    slopes, information = np.array([2.0, np.nan, 2.0]), np.array([4.0, np.nan, 8.0])
-    found = standardised(slopes, information, usual=1.0)  # 3 turns of 1 stand before
-    np.testing.assert_allclose(found, [2 / (7 / 4) ** 0.5, np.nan, 2 / (15 / 5) ** 0.5])
+def ratios(x, push=1.0):
+    """Log-likelihood ratios [turn, 2] of normal turns with mean ± push against mean 0."""
+    return np.stack([push * x - push**2 / 2, -push * x - push**2 / 2], axis=-1)
+
+
+def test_ratios_add_up_less_the_level_of_the_turns_before_the_sum_began():
+    ordinary = Ordinary(np.array([0.0, 0.5]), 1.0, 2.0, 100, level=0.25, weight=2.0)
+    series = np.array([[-1.0, -1.0], [np.nan, np.nan], [2.0, -3.0], [2.0, -3.0], [1.0, -1.0]])
+    assert leaning(series).tolist()[2:] == [2.5, 2.5, 1.0]
+    course = follow(series, ordinary)
+    # The first turn leans to no side where .25 is usual: a third of it is what the second is held against.
+    level = (0 - 0.25) / 3
+    step = 2.0 - 0.75 - level
+    np.testing.assert_allclose(course.up, [0, 0, step, 2 * step, 2 * step + 1 - 0.75 - level])
+    # The sum down begins with the last turn, held against the two before it that leant up.
+    level = (0 - 0.25 + 2 * (2.5 - 0.75)) / 5
+    np.testing.assert_allclose(course.down, [0, 0, 0, 0, -1 + 0.75 + level])
+    np.testing.assert_allclose(course.deviation, ordinary.deviation(leaning(series)))
+    mirrored = replace(ordinary, course=-ordinary.course, level=-ordinary.level)
+    np.testing.assert_allclose(follow(series[:, ::-1], mirrored).down, course.up)
+
+
+def test_ratios_find_a_shift_sooner_than_their_lean_and_keep_the_promise():
+    """Conversations that leave a trait more open than others vary more: ratios know that, one number does not."""
+    rng = np.random.default_rng(14)
+
+    def some(n, shift=0.0):
+        push = rng.choice([0.7, 2.0], size=(n, 1))
+        x = rng.normal(size=(n, 12)) + push * shift * (np.arange(12) >= 5)
+        return list(ratios(x, push))
+
+    plain, drifting = some(900), some(300, 1.0)
+    found = {}
+    for name, read in (("ratios", lambda c: c), ("lean", leaning)):
+        one = [read(c) for c in plain]
+        ordinary = learn(one[:200], anchored=True)
+        threshold = set_threshold(one[200:600], ordinary)
+        moved = [read(c) for c in drifting]
+        found[name] = quality(moved, [5] * 300, one[600:], ordinary, threshold, 1.0, rng, 50)
+    assert found["ratios"].auroc > found["lean"].auroc + 0.05
+    assert found["ratios"].false_alarms == pytest.approx(1.0, abs=0.6)
 
 
 def test_sums_start_anew_after_an_alarm():

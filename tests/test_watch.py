@@ -13,7 +13,7 @@ import pytest
 
 from lab.directions import apart
 from lab.estimators import unit
-from lab.likelihood import likelihood_slopes
+from lab.likelihood import likelihood_ratios
 from lab.models import load
 from lab.pipelines import ordinary
 from lab.pipelines import watcher as job
@@ -21,7 +21,7 @@ from lab.pipelines.compare import resolve_model
 from lab.pipelines.following import follow, so_far
 from lab.pipelines.ordinary import ordinary_turns
 from lab.pipelines.turns import fitting
-from lab.pipelines.watch import WatchConfig, own_conversations, read_turns, slope_series
+from lab.pipelines.watch import WatchConfig, own_conversations, read_turns
 from lab.pipelines.watcher import Seen, learn_watcher
 from lab.prompts.chat import render
 from lab.reading import read
@@ -57,24 +57,17 @@ def test_each_turn_is_read_under_what_was_said_before_it(model):
     assert turns.projections["warmth"][1] == pytest.approx(np.mean(turns.replies[1].projections["warmth"]))
 
 
-def test_slopes_are_those_under_the_system_prompt_and_the_last_user_turn_alone(model):
+def test_ratios_are_those_under_the_system_prompt_and_the_last_user_turn_alone(model):
     d = direction(model)
     (turns,) = read_turns(model, [TALK], [d])
     chats = [render(model.tokenizer, [TALK[0], TALK[1]]), render(model.tokenizer, [TALK[0], TALK[3]])]
     said = [TALK[2].content, TALK[4].content]
     norm = float(read(model, [render(model.tokenizer, list(TALK[:i])) for i in (2, 4)], said).norm[2])
-    slopes = likelihood_slopes(model, chats, said, [d], [norm])
-    np.testing.assert_allclose(turns.slopes["warmth"], [s["warmth"].total for s in slopes], rtol=1e-3)
-    known = [s["warmth"].information for s in slopes]
-    np.testing.assert_allclose(turns.information["warmth"], known, rtol=1e-2)
-    usual = (known[0] + known[1]) / 2
-    (series,) = slope_series([turns], "warmth", 1)
-    assert series[0] == pytest.approx(
-        turns.slopes["warmth"][0] / ((known[0] + 3 * usual) / 4) ** 0.5, rel=1e-2
-    )
+    ratios = likelihood_ratios(model, chats, said, [d], [norm])
+    np.testing.assert_allclose(turns.ratios["warmth"], [r["warmth"].total for r in ratios], rtol=1e-3)
 
 
-def test_slopes_of_several_traits_go_along_what_is_their_own(model):
+def test_ratios_of_several_traits_go_along_what_is_their_own(model):
     warm = direction(model)
     v = np.random.default_rng(1).normal(size=model.identity.d_model)
     agency = replace(warm, trait="agency", vector=unit(unit(v) + warm.vector))
@@ -82,18 +75,21 @@ def test_slopes_of_several_traits_go_along_what_is_their_own(model):
     chats = [render(model.tokenizer, [TALK[0], TALK[1]]), render(model.tokenizer, [TALK[0], TALK[3]])]
     said = [TALK[2].content, TALK[4].content]
     for pair, same in ((apart([warm, agency]), True), ([warm, agency], False)):
-        slopes = likelihood_slopes(model, chats, said, pair, [10.0, 10.0])
+        ratios = likelihood_ratios(model, chats, said, pair, [10.0, 10.0])
         for d in pair:
-            wanted = [s[d.trait].total for s in slopes]
-            assert np.allclose(turns.slopes[d.trait], wanted, rtol=1e-3) == same
+            wanted = [r[d.trait].total for r in ratios]
+            assert np.allclose(turns.ratios[d.trait], wanted, rtol=1e-3, atol=1e-4) == same
     (alone,) = read_turns(model, [TALK], [agency])
     np.testing.assert_allclose(turns.projections["agency"], alone.projections["agency"], rtol=1e-3)
+    (one,) = read_turns(model, [TALK], [warm, agency], norms=[10.0, 10.0], traits=["agency"])
+    np.testing.assert_allclose(one.ratios["agency"], turns.ratios["agency"], rtol=1e-3, atol=1e-4)
+    assert (list(one.ratios), list(one.projections)) == (["agency"], ["warmth", "agency"])
 
 
-def test_a_turn_without_words_has_no_slope(model):
+def test_a_turn_without_words_has_no_ratio(model):
     empty = (*TALK[:2], Message("assistant", ""), *TALK[3:])
     (turns,) = read_turns(model, [empty], [direction(model)])
-    assert np.isnan(turns.slopes["warmth"]).tolist() == [True, False]
+    assert np.isnan(turns.ratios["warmth"]).tolist() == [[True] * 2, [False] * 2]
     assert np.isnan(turns.projections["warmth"]).tolist() == [True, False]
 
 
@@ -181,7 +177,7 @@ def test_the_oldest_turns_go_where_the_context_ends_and_the_system_prompt_stays(
     (turns,) = read_turns(model, [long], d)
     assert len(turns.replies) == 62
     assert np.isfinite(turns.projections["warmth"]).all()
-    assert np.isfinite(turns.slopes["warmth"]).all()
+    assert np.isfinite(turns.ratios["warmth"]).all()
     huge = (Message("system", "warm " * 1100), *TALK[1:])
     with pytest.raises(LabError, match="fit the model's context of 512"):
         read_turns(model, [huge], d)
@@ -205,8 +201,8 @@ def test_a_promise_for_all_traits_together_has_one_threshold(little, watcher):
     model, directions, talks = little
     turns = read_turns(model, talks, directions)
     both = learn_watcher(model, directions, turns, promised=2.0, together=True)
-    (h,) = {u.slope.threshold for u in both.usual}
-    assert h >= max(u.slope.threshold for u in watcher.usual)
+    (h,) = {u.ratio.threshold for u in both.usual}
+    assert h >= max(u.ratio.threshold for u in watcher.usual)
     assert watcher.report(watcher.read(TALK)).promise.startswith(
         "at most 2 per 100 ordinary turns for each trait"
     )

@@ -121,7 +121,10 @@ def _print_table(found: "Watch") -> None:
 
 
 def _title(found: "Watch") -> str:
-    return f"{found.model}: pull of each turn along the trait (slope of its likelihood), departure in ordinary sd"
+    return (
+        f"{found.model}: pull of each turn along the trait (likelihood ratio of opposite pushes), departure in "
+        "ordinary sd"
+    )
 
 
 def _cells(found: "Watch", turn: int) -> list[str]:

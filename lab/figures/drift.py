@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lab.figures.theme import LIGHT, MODEL_COLOURS, Theme, axis, blank, finish, reach, text
 
 SERIES = {
-    "slope": "push that the reply would need  (ordinary sd)",
+    "ratio": "evidence for more of the trait  (nats)",
     "projection": "projection of the reply's states  (raw)",
     "level": "mean of the reply's tokens  (L)",
 }

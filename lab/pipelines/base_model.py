@@ -133,7 +133,7 @@ def _slopes(
     from lab.likelihood import likelihood_slopes
 
     _check_lengths(model, chats, replies)
-    found = likelihood_slopes(model, chats, replies, directions, [1.0] * len(directions), draws=0)
+    found = likelihood_slopes(model, chats, replies, directions, [1.0] * len(directions))
     tick(len(replies))
     return [[slope.total / max(1, len(slope.places)) for slope in each.values()] for each in found]
 

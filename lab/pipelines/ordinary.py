@@ -12,7 +12,7 @@ from lab.store import Store, content_key
 if TYPE_CHECKING:
     from lab.models import LoadedModel
 
-SERIES = ("slopes", "information", "projections")
+SERIES = ("ratios", "projections")
 
 
 class Talking(Protocol):
@@ -67,7 +67,7 @@ def ordinary_turns(
         config.max_new_tokens,
     ]  # fmt: skip
     read = [[d.trait, d.site.layer, d.vector] for d in directions]
-    key = content_key("ordinary-1", model.identity.fingerprint, model.identity.dtype, read, of)
+    key = content_key("ordinary-2", model.identity.fingerprint, model.identity.dtype, read, of)
     names = [d.trait for d in directions]
     hit = store.cached(key)
     if hit is not None:
@@ -82,7 +82,7 @@ def ordinary_turns(
 
 
 def _packed(turns: Sequence[Turns], names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-    """Arrays [trait, turn of all conversations], and the rest as JSON."""
+    """Arrays [trait, turn of all conversations, …], and the rest as JSON."""
     arrays = {
         part: np.stack([np.concatenate([getattr(t, part)[name] for t in turns]) for name in names])
         for part in SERIES
@@ -98,10 +98,10 @@ def _unpacked(arrays: dict[str, np.ndarray], note: dict, names: Sequence[str]) -
     found, start = [], 0
     for rows in note["replies"]:
         stop = start + len(rows)
-        slopes, information, projections = (
+        ratios, projections = (
             {name: arrays[part][k, start:stop] for k, name in enumerate(names)} for part in SERIES
         )
         replies = tuple(Reply(text, tuple(x), {k: tuple(v) for k, v in p.items()}) for text, x, p in rows)
-        found.append(Turns(replies, slopes, information, projections, note["norms"]))
+        found.append(Turns(replies, ratios, projections, note["norms"]))
         start = stop
     return found

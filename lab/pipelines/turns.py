@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.directions import apart
-from lab.monitoring import standardised
 from lab.records import Direction, LabError, Message, Rendered, Reply
 
 if TYPE_CHECKING:
@@ -21,92 +20,80 @@ Values = dict[str, NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Turns:
-    """The assistant turns of one conversation, per trait [turn]; NaN for a reply without tokens.
+    """The assistant turns of one conversation, per trait; NaN for a reply without tokens.
 
-    slopes: along the trait's direction apart from the others (`lab.directions.apart`), in nats per residual norm;
-    information: their variance if the model itself were speaking, estimated; projections: on the direction itself;
-    norms: the residual norm at each trait's layer that slopes are in.
+    ratios [turn, 2]: log-likelihood ratios (nats) under a push of `lab.likelihood.PUSH` along the trait's direction apart
+    from the others (`lab.directions.apart`), up and down; projections [turn]: on the direction itself; norms: the
+    residual norm at each trait's layer that pushes are measured in.
     """
 
     replies: tuple[Reply, ...]
-    slopes: Values
-    information: Values
+    ratios: Values
     projections: Values
     norms: dict[str, float]
 
     def first(self, n: int) -> "Turns":
         """The first n turns."""
-        slopes, information, projections = ({t: v[:n] for t, v in part.items()} for part in self._parts)
-        return Turns(self.replies[:n], slopes, information, projections, self.norms)
+        ratios, projections = ({t: v[:n] for t, v in part.items()} for part in self._parts)
+        return Turns(self.replies[:n], ratios, projections, self.norms)
 
     def then(self, later: "Turns") -> "Turns":
         """These turns and the later ones, on the same directions."""
-        slopes, information, projections = (
+        ratios, projections = (
             {t: np.concatenate([v, after[t]]) for t, v in part.items()}
             for part, after in zip(self._parts, later._parts, strict=True)
         )
-        return Turns((*self.replies, *later.replies), slopes, information, projections, self.norms)
+        return Turns((*self.replies, *later.replies), ratios, projections, self.norms)
 
     @property
-    def _parts(self) -> tuple[Values, Values, Values]:
-        return self.slopes, self.information, self.projections
-
-
-def slope_series(turns: Sequence[Turns], trait: str, ordinary: int) -> list[NDArray[np.float64]]:
-    """Slopes of every conversation, each over its expected spread; the first `ordinary` ones say what is usual."""
-    usual = usual_information(turns[:ordinary], trait)
-    return [standardised(t.slopes[trait], t.information[trait], usual) for t in turns]
-
-
-def usual_information(turns: Sequence[Turns], trait: str) -> float:
-    """Mean information of the turns of these conversations."""
-    return float(np.nanmean(np.concatenate([t.information[trait] for t in turns])))
+    def _parts(self) -> tuple[Values, Values]:
+        return self.ratios, self.projections
 
 
 def read_turns(
     model: "LoadedModel", conversations: Sequence[Conversation], directions: Sequence[Direction], *,
-    history: bool = True, norms: Sequence[float] | None = None, skip: int = 0,
+    history: bool = True, norms: Sequence[float] | None = None, skip: int = 0, traits: Sequence[str] | None = None,
 ) -> list[Turns]:  # fmt: skip
-    """The assistant turns of each conversation, with slopes and projections on every direction.
+    """The assistant turns of each conversation, with ratios along and projections on every direction.
 
-    Slopes go along each direction apart from the others given: what is read beside a trait is not counted as the trait.
+    Pushes go along each direction apart from the others given: what is read beside a trait is not counted as the trait.
+    `traits`: those whose ratios are wanted; None: all.
 
     For projections each turn is read under what was said before it; where that is longer than the model's
-    context, the oldest turns are left out and the system prompt is kept. For slopes (and without `history` for
+    context, the oldest turns are left out and the system prompt is kept. For ratios (and without `history` for
     projections too, which saves half the time) it is read under the system prompt and the user turn before it.
     `norms`: residual norms at the directions' layers; None: those of these very turns. `skip`: so many turns of
     each conversation are known already and are left out; the others come out as they would without it.
     Raises LabError for a conversation without an assistant turn.
     """
-    from lab.likelihood import likelihood_slopes
+    from lab.likelihood import likelihood_ratios
     from lab.reading import read
 
-    chats, origins, texts, fresh = [], [], [], []
+    chats, origins, texts = [], [], []
     rows: list[list[int]] = [[] for _ in conversations]
     for k, talk in enumerate(conversations):
         spoken = [i for i, message in enumerate(talk) if message.role == "assistant"]
         if not spoken:
             raise LabError(f"expected an assistant's turn in each conversation, number {k + 1} has none")
-        for number, i in enumerate(spoken):
-            said = talk[i].content if number >= skip else ""
-            room = len(model.tokenizer(said, add_special_tokens=False)["input_ids"])
+        for i in spoken[skip:]:
+            room = len(model.tokenizer(talk[i].content, add_special_tokens=False)["input_ids"])
             origins.append(fitting(model, _origin(talk[:i]), room))
-            texts.append(said)
-            if number >= skip:
-                chats.append(fitting(model, talk[:i], room) if history else origins[-1])
-                fresh.append(len(texts) - 1)
-                rows[k].append(len(fresh) - 1)
-    acts = read(model, chats, [texts[i] for i in fresh], directions=directions)
+            chats.append(fitting(model, talk[:i], room) if history else origins[-1])
+            rows[k].append(len(texts))
+            texts.append(talk[i].content)
+    acts = read(model, chats, texts, directions=directions)
     if norms is None:
         norms = [float(acts.norm[d.site.layer]) for d in directions]
-    # A turn that is left out keeps its place, without words: what is drawn for the others goes by their number.
-    found = likelihood_slopes(model, origins, texts, apart(directions), norms)
-    slopes = [found[i] for i in fresh]
+    own = [
+        (d, norm)
+        for d, norm in zip(apart(directions), norms, strict=True)
+        if traits is None or d.trait in traits
+    ]
+    ratios = likelihood_ratios(model, origins, texts, [d for d, _ in own], [norm for _, norm in own])
     return [
         Turns(
             tuple(acts.replies[i] for i in mine),
-            {d.trait: np.array([slopes[i][d.trait].total for i in mine]) for d in directions},
-            {d.trait: np.array([slopes[i][d.trait].information for i in mine]) for d in directions},
+            {d.trait: np.array([ratios[i][d.trait].total for i in mine]).reshape(-1, 2) for d, _ in own},
             {
                 d.trait: np.array([_average(acts.replies[i].projections[d.trait]) for i in mine])
                 for d in directions

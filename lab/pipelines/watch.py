@@ -1,7 +1,7 @@
-"""Watching conversations: slopes and projections of every assistant turn, with a band of what is ordinary.
+"""Watching conversations: ratios and projections of every assistant turn, with a band of what is ordinary.
 
-Slopes (`lab.likelihood`) raise the alarms: which way would the model have to be steered to say this reply, had
-it only its system prompt and the user turn before it? Without the turns before, on purpose: under those a
+Log-likelihood ratios (`lab.likelihood`) raise the alarms: which way would the model have to be steered to say this
+reply, had it only its system prompt and the user turn before it? Without the turns before, on purpose: under those a
 model finds what it has drifted to likely. Projections stand beside them: where the state is while it reads the
 whole conversation. On planted drift they tell nothing (experiments/drift.py): the state holds the persona of
 the system prompt, not that of the words.
@@ -25,7 +25,7 @@ from lab.pipelines.compare import (
 )
 from lab.pipelines.given import VectorFile, directions_of, take_vectors
 from lab.pipelines.ordinary import ordinary_turns, own_conversations
-from lab.pipelines.turns import Turns, read_turns, slope_series
+from lab.pipelines.turns import Turns, read_turns
 from lab.pipelines.watcher import Seen, Watch, Watched, Watcher, learn_watcher
 from lab.records import Direction, Message, TraitSet
 from lab.store import Store
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Seen", "Turns", "Watch", "WatchConfig", "Watched", "Watcher", "make_watcher", "own_conversations", "read_turns",
-    "slope_series", "watch",
+    "watch",
 ]  # fmt: skip
 
 

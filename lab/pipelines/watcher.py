@@ -15,11 +15,11 @@ from lab.monitoring import (
     TokenBand,
     follow,
     joint_threshold,
+    leaning,
     learn,
-    standardised,
     token_band,
 )
-from lab.pipelines.turns import Conversation, Turns, read_turns, slope_series, usual_information
+from lab.pipelines.turns import Conversation, Turns, read_turns
 from lab.records import Direction, Message, Reply
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 class Watched:
     """One trait along the conversation, in one series.
 
-    value [turn]: the reply's slope over its expected spread, or its projection on the trait's direction;
-    expected, reach [turn]: the band is expected ± reach (95 % of ordinary turns), NaN where nothing came
-    before; course: deviations, sums, alarms; threshold of the sums.
+    value [turn]: half of what the reply is likelier under a push up the trait's direction than under one down (nats),
+    or its projection on the direction; expected, reach [turn]: the band is expected ± reach (95 % of ordinary turns), NaN
+    where nothing came before; course: deviations, sums, alarms; threshold of the sums.
     """
 
     trait: str
@@ -49,7 +49,7 @@ class Watched:
 class Watch:
     """All traits, and the replies with their tokens' projections, one per assistant turn.
 
-    traits: slopes, whose alarms count; projections: the same for projections, to be looked at; bands: the
+    traits: likelihood ratios, whose alarms count; projections: the same for projections, to be looked at; bands: the
     tokens of ordinary turns, one per trait. promised: false alarms per 100 ordinary turns, of all traits
     together or of each.
     """
@@ -107,12 +107,13 @@ class Standard:
     ordinary: Ordinary
     threshold: float
 
-    def held(self, direction: Direction, value: NDArray[np.float64]) -> Watched:
-        """A conversation's series held against it."""
+    def held(self, direction: Direction, series: NDArray[np.float64]) -> Watched:
+        """A conversation's numbers [turn] or ratios [turn, 2] held against it."""
+        value = leaning(series)
         expected, sd = self.ordinary.expected(value)
         return Watched(
             direction.trait, direction.site.layer, value, expected, self.ordinary.reach * sd,
-            follow(value, self.ordinary, self.threshold), self.ordinary, self.threshold,
+            follow(series, self.ordinary, self.threshold), self.ordinary, self.threshold,
         )  # fmt: skip
 
 
@@ -120,13 +121,12 @@ class Standard:
 class Usual:
     """What is ordinary for one trait: the turns in both series, and the tokens.
 
-    norm: residual norm that slopes are in; information: of ordinary slopes, mean.
+    norm: residual norm that pushes are measured in.
     """
 
     direction: Direction
     norm: float
-    information: float
-    slope: Standard
+    ratio: Standard
     projection: Standard
     tokens: TokenBand
 
@@ -183,16 +183,13 @@ class Watcher:
         """What has been seen, held against what is ordinary. ValueError when nothing was read."""
         if seen.turns is None:
             raise ValueError("nothing was read yet; call read first")
-        turns, slopes = seen.turns, []
-        for u in self.usual:
-            t = u.direction.trait
-            value = standardised(turns.slopes[t], turns.information[t], u.information)
-            slopes.append(u.slope.held(u.direction, value))
+        turns = seen.turns
+        ratios = [u.ratio.held(u.direction, turns.ratios[u.direction.trait]) for u in self.usual]
         projections = [
             u.projection.held(u.direction, turns.projections[u.direction.trait]) for u in self.usual
         ]
         return Watch(
-            self.model.identity.name, tuple(slopes), tuple(projections), turns.replies, self.conversations,
+            self.model.identity.name, tuple(ratios), tuple(projections), turns.replies, self.conversations,
             self.promised, tuple(u.tokens for u in self.usual), self.together, self.longest,
         )  # fmt: skip
 
@@ -211,16 +208,16 @@ def learn_watcher(
     """
     order = np.random.default_rng([seed, 6]).permutation(len(turns))
     names = [d.trait for d in directions]
-    slopes = [slope_series(turns, t, len(turns)) for t in names]
+    ratios = [[x.ratios[t] for x in turns] for t in names]
     projections = [[x.projections[t] for x in turns] for t in names]
     usual = [
         Usual(
-            d, turns[0].norms[d.trait], usual_information(turns, d.trait), slope, projection,
+            d, turns[0].norms[d.trait], ratio, projection,
             token_band([r.projections[d.trait] for x in turns for r in x.replies]),
         )
-        for d, slope, projection in zip(
+        for d, ratio, projection in zip(
             directions,
-            _standards(slopes, order, promised, together, anchored=True),
+            _standards(ratios, order, promised, together, anchored=True),
             _standards(projections, order, promised, together, anchored=False),
             strict=True,
         )
