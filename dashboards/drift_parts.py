@@ -50,8 +50,8 @@ def show(found: Watch, last: bool = False) -> None:
         f"{found.model}; ordinary: {found.ordinary_conversations} conversations, half of them for the band, half for "
         f"the threshold; false alarms promised: {found.promise}. Likelihood ratios, each along what its "
         "trait shares with no other watched one, raise the alarms that count: on planted drift projections told nothing "
-        "(experiments/LOG.md). "
-        "Click a turn to read it."
+        "(experiments/LOG.md). Small shifts that last add up: an alarm is where a sum passes the threshold (dashed), and "
+        "sums start anew behind it. Click a turn to read it."
     )  # fmt: skip
     figure = drift.turn_course(watched, kind, [r.text for r in found.replies], note, panels.shade())
     if found.caution:

@@ -65,7 +65,8 @@ class Ratio:
     @property
     def total(self) -> tuple[float, float]:
         """Log-likelihood ratios of the whole reply, up and down; NaN for a reply without tokens."""
-        return (float(self.up.sum()), float(self.down.sum())) if len(self.up) else (float("nan"),) * 2
+        none = float("nan")
+        return (float(self.up.sum()), float(self.down.sum())) if len(self.up) else (none, none)
 
 
 def likelihood_ratios(

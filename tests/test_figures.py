@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fake_comparison import LABELS, SCAFFOLDS, TRAITS, fake_comparison
+from fake_talk import held
 
 from lab.figures import lookup, tables, theme
+from lab.figures.drift import turn_course
 from lab.figures.export import NO_BROWSER, export
 from lab.figures.landing import depth_profile, landing_forest, trait_profiles
 from lab.figures.reading import difference_words, probability, reading, signed
@@ -232,3 +234,23 @@ def test_export_with_chrome_writes_pictures(comparison, tmp_path):
 def test_export_refuses_a_stem_with_folders(comparison, tmp_path):
     with pytest.raises(LabError, match="plain file name"):
         export(landing_forest(comparison, "warmth"), tmp_path, "../x", tables.depth(comparison), {})
+
+
+def test_a_course_shows_what_adds_up_to_its_alarms():
+    watched = held("warmth", [0, 0.2, -0.1, 0.5, -0.2, -1, -2, -2.5, -1.5, -2.4])
+    replies = [f"reply <{t}>" for t in range(10)]
+    figure = turn_course(watched, "ratio", replies, "A note.")
+    parts = {t.meta["role"]: t for t in figure.data}
+    (alarm,) = watched.course.alarms
+    assert [k for k, symbol in enumerate(parts["value"].marker.symbol) if symbol == "x"] == [alarm]
+    less = parts["sum for less of it"]
+    np.testing.assert_allclose(less.y, -watched.course.down)
+    np.testing.assert_allclose(parts["sum for more of it"].y, watched.course.up)
+    assert less.yaxis == "y2" != parts["value"].yaxis
+    assert less.customdata[alarm] == [alarm, f"reply &lt;{alarm}&gt;", "ALARM ", "sum for less of it"]
+    lines = sorted(shape.y0 for shape in figure.layout.shapes)
+    assert lines == [-watched.threshold, watched.threshold]
+    assert less.y[alarm] < lines[0]
+    low, high = figure.layout.yaxis2.range
+    assert low < min(less.y)
+    assert high > watched.threshold

@@ -102,7 +102,7 @@ def test_a_lasting_shift_adds_up_and_a_single_outlier_does_not():
     assert follow(lasting, ordinary).peak > follow(once, ordinary).peak
 
 
-def ratios(x, push=1.0):
+def ratios(x, push):
     """Log-likelihood ratios [turn, 2] of normal turns with mean ± push against mean 0."""
     return np.stack([push * x - push**2 / 2, -push * x - push**2 / 2], axis=-1)
 

@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
+from plotly.subplots import make_subplots
 
 from lab.figures.theme import LIGHT, MODEL_COLOURS, Theme, axis, blank, finish, reach, text
 
@@ -38,13 +39,44 @@ class Watched(Protocol):
     def course(self) -> Followed: ...
 
 
+class Added(Followed, Protocol):
+    """Alarms, and the sums that raise them, [turn]."""
+
+    @property
+    def up(self) -> NDArray[np.float64]: ...
+    @property
+    def down(self) -> NDArray[np.float64]: ...
+
+
+class Watchful(Protocol):
+    """A `Watched` with its sums and their threshold."""
+
+    @property
+    def trait(self) -> str: ...
+    @property
+    def value(self) -> NDArray[np.float64]: ...
+    @property
+    def expected(self) -> NDArray[np.float64]: ...
+    @property
+    def reach(self) -> NDArray[np.float64]: ...
+    @property
+    def course(self) -> Added: ...
+    @property
+    def threshold(self) -> float: ...
+
+
 def turn_course(
-    watched: Watched, kind: str, replies: Sequence[str], note: str, theme: Theme = LIGHT
+    watched: Watchful, kind: str, replies: Sequence[str], note: str, theme: Theme = LIGHT
 ) -> go.Figure:
-    """One series over turns with the band of ordinary turns; alarms are marked, points carry their turn."""
-    figure = go.Figure(layout=blank(theme, f"<b>{text(watched.trait)}</b>, turn by turn", 300))
+    """One series over turns with the band of ordinary turns, and below it what adds up; points carry their turn.
+
+    Alarms are marked; the sum for less of the trait is drawn downwards.
+    """
+    figure = make_subplots(2, 1, shared_xaxes=True, row_heights=[0.62, 0.38], vertical_spacing=0.06)
+    figure.update_layout(blank(theme, f"<b>{text(watched.trait)}</b>, turn by turn", 430))
     _line(figure, "reply", watched, replies, MODEL_COLOURS[0], theme)
     _axes(figure, kind, [watched], theme)
+    _sums(figure, watched, replies, theme)
     finish(figure, [note], theme, 52)
     return figure
 
@@ -70,7 +102,6 @@ def _line(
     low, high = watched.expected - watched.reach, watched.expected + watched.reach
     known = np.flatnonzero(~np.isnan(low))
     alarms = set(watched.course.alarms)
-    shown = [r if len(r) < 80 else r[:77] + "…" for r in replies]
     if len(known):
         figure.add_trace(
             go.Scatter(
@@ -89,12 +120,41 @@ def _line(
                 "symbol": ["x" if t in alarms else "circle" for t in range(len(turns))],
                 "color": [MODEL_COLOURS[1] if t in alarms else colour for t in range(len(turns))],
             },
-            customdata=[
-                [t, text(said), "ALARM " if t in alarms else "", name] for t, said in enumerate(shown)
-            ],
+            customdata=_told(watched.course, replies, name),
             hovertemplate="%{customdata[2]}turn %{x}: %{y:.2f}<br>%{customdata[1]}<extra></extra>",
         )
     )  # fmt: skip
+
+
+def _told(course: Followed, replies: Sequence[str], name: str) -> list[list[object]]:
+    """What a turn's mark carries: its number from 0, how the reply begins, whether it is an alarm, whose line."""
+    shown = [r if len(r) < 80 else r[:77] + "…" for r in replies]
+    return [[t, text(said), "ALARM " if t in course.alarms else "", name] for t, said in enumerate(shown)]
+
+
+def _sums(figure: go.Figure, watched: Watchful, replies: Sequence[str], theme: Theme) -> None:
+    """Both sums and their threshold in the lower panel."""
+    turns, h = np.arange(1, len(watched.value) + 1), watched.threshold
+    for role, values, colour in (
+        ("sum for more of it", watched.course.up, MODEL_COLOURS[0]),
+        ("sum for less of it", -watched.course.down, MODEL_COLOURS[1]),
+    ):
+        figure.add_trace(
+            go.Scatter(
+                x=turns, y=values, mode="lines+markers", name=role, meta={"role": role},
+                line={"color": colour, "width": 1.5, "dash": "dot"}, marker={"size": 6, "color": colour},
+                customdata=_told(watched.course, replies, role),
+                hovertemplate="%{customdata[2]}turn %{x}, %{customdata[3]}: %{y:.2f}<extra></extra>",
+            ),
+            row=2, col=1,
+        )  # fmt: skip
+    for at in (h, -h):
+        figure.add_hline(
+            at, line={"color": theme.ink, "width": 1, "dash": "dash"}, row=2, col=1, name="threshold",  # type: ignore[arg-type]
+        )  # fmt: skip
+    ends = [*watched.course.up, *-watched.course.down, 1.1 * h, -1.1 * h]
+    figure.update_yaxes(axis(theme, "what adds up", range=reach(ends)), row=2, col=1)
+    figure.update_xaxes(title_text="", row=1, col=1)
 
 
 def _axes(figure: go.Figure, kind: str, watched: Sequence[Watched], theme: Theme) -> None:
