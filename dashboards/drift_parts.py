@@ -47,15 +47,13 @@ def show(found: Watch, last: bool = False) -> None:
         kind = panels.choose("Series", list(SERIES), "drift_series", words=SERIES.__getitem__)
     watched = (found.traits if kind == "ratio" else found.projections)[names.index(trait)]
     note = (
-        f"{found.model}; ordinary: {found.ordinary_conversations} conversations, half of them for the band, half for "
-        f"the threshold; false alarms promised: {found.promise}. Likelihood ratios, each along what its "
-        "trait shares with no other watched one, raise the alarms that count: on planted drift projections told nothing "
-        "(experiments/LOG.md). Small shifts that last add up: an alarm is where a sum passes the threshold (dashed), and "
-        "sums start anew behind it. Click a turn to read it."
+        f"{found.model}; ordinary: {found.ordinary_conversations} conversations of at most {found.longest} turns, half of "
+        f"them for the band, half for the threshold; false alarms promised: {found.promise}. Likelihood ratios, each along "
+        "what its trait shares with no other watched one, raise the alarms that count: on planted drift projections told "
+        "nothing (experiments/LOG.md). Small shifts that last add up: an alarm is where a sum passes the threshold "
+        "(dashed), and sums start anew behind it. Click a turn to read it."
     )  # fmt: skip
     figure = drift.turn_course(watched, kind, [r.text for r in found.replies], note, panels.shade())
-    if found.caution:
-        st.warning(found.caution[0].upper() + found.caution[1:] + ".")
     panels.draw(figure, "course", on_select=take_turn, selection_mode="points")
     turn(found, trait, _chosen(len(found.replies), last))
     st.subheader("Numbers")

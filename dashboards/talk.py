@@ -226,7 +226,7 @@ def _ordinary(speakers: Mapping[str, Speaker], system: str) -> None:
     else:
         st.caption(
             "Drift: every reply read anew by the model unpushed, with the band of ordinary turns; crosses are alarms, "
-            "at most 1 per 100 ordinary turns for each trait and line in the first six turns."
+            "at most 1 per 100 ordinary turns for each trait and line."
         )
     if job is not None and job is st.session_state.get("steer_job"):
         start.progress(lambda _: None)

@@ -9,9 +9,11 @@ Design. Own: hearth-a without a scaffold and under two shipped ones; per scaffol
 watch` makes it, and 30 new conversations of 12 turns on test questions (calibration asks select questions).
 Source's: 20 conversations of 20 turns that the true source holds in character, as the default assistant without
 a scaffold and as a character that training never showed, again held against `lab watch`'s own calibration. Ratios,
-whose alarms count, for assistant, warmth, intimacy. Two rules for the threshold. *Counted*: k alarms in n turns
-of calibration with k / n at most the promise, as `lab watch` had it. *One more*: (k + 1) / (n + 1) at most the
-promise, as it has it now. Besides, one threshold for all traits together (`--together`), by the second rule.
+whose alarms count, for assistant, warmth, intimacy. Three rules for the threshold. *Counted*: k alarms in n turns
+of calibration with k / n at most the promise, as `lab watch` had it at first. *One more*: (k + 1) / (n + 1) at most the
+promise, as it had it then. *Least*: the same and never below `lab.monitoring.least_threshold`, what sums of log-likelihood
+ratios need however long a conversation is, as it has it now. Besides, one threshold for all traits together
+(`--together`), by the third rule.
 Intervals: exact binomial over turns (alarms restart the sums, so turns of one conversation hang together but
 little); the share of conversations with an alarm, exact binomial over conversations, stands beside it.
 
@@ -20,17 +22,20 @@ about 2 / 121 = 1.7: the threshold is the second largest peak of 120 turns. (2) 
 three traits by the point value. (3) Turns 7 to 12 raise more alarms than turns 1 to 6 under either rule, since
 sums start at 0 and the calibration ends at turn 6. (4) Together: turns with any alarm at most 1 per 100 in turns 1
 to 6. Made after those were run, before the source's were: (5) One more, the source's conversations: above own
-turns 1 to 6 and at most 2 per 100 turns of a trait, over all traits.
+turns 1 to 6 and at most 2 per 100 turns of a trait, over all traits. Made when ratios took the place of slopes and after
+thresholds of 4.0 to 5.7 had been seen to be what 20-turn conversations of seed 77 need (least: 5.3; LOG.md): (6) least,
+the source's conversations over all 20 turns: at most 1 per 100 turns of each trait; (7) the same for turns with an alarm
+of any trait, together.
 
 Verdict rule. (1) supported when the interval over all lies above 1, refuted when it lies below, else undecided.
 (2) and (4): refuted when an interval lies above 1, supported when every point value is at most 1, else undecided.
-(3) supported when the rate of turns 7 to 12 is the higher one under both rules, over all traits. (5) by the point
-values.
+(3) supported when the rate of turns 7 to 12 is the higher one under every rule, over all traits. (5) by the point
+values. (6) and (7) as (2) and (4).
 
 What came out (LOG.md). From the seventh turn on hearth-a's own talk falls apart (training had four turns at most):
 there a third of all turns raise alarms, rightly. So turns 7 to 12 are not ordinary, and (1) to (3) over 12 turns say
 more about the organism than about the promise; the rates of turns 1 to 6 stand beside them. In the source's
-conversations alarms are as many as promised under neither rule: what users say moves z, and the longer, the further.
+conversations alarms are as many as promised under neither of the first two rules.
 
 Run: python experiments/watch_alarms.py [model]      (about 7 minutes of one core a model)
 """
@@ -46,7 +51,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from lab.models import LoadedModel
-from lab.monitoring import Ordinary, follow, joint_threshold, learn
+from lab.monitoring import Ordinary, follow, joint_threshold, learn, least_threshold
 from lab.pipelines.compare import (
     CompareConfig,
     extract_side,
@@ -96,8 +101,13 @@ def one_more(held: Sequence[Series], ordinary: Sequence[Ordinary], promised: flo
     return joint_threshold(held, ordinary, promised)
 
 
+def least(held: Sequence[Series], ordinary: Sequence[Ordinary], promised: float) -> float:
+    """The same, and never below what any length of conversation needs."""
+    return max(one_more(held, ordinary, promised), least_threshold(promised, len(held)))
+
+
 RULES: dict[str, Callable[[Sequence[Series], Sequence[Ordinary], float], float]] = {
-    "counted": counted, "one more": one_more,
+    "counted": counted, "one more": one_more, "least": least,
 }  # fmt: skip
 
 
@@ -185,7 +195,7 @@ def alarms(config: Config, scaffold: str, usual: list[Turns], new: list[Turns]) 
     rows = []
     for rule, parts in groups.items():
         for group in parts:
-            make = RULES.get(rule, one_more)
+            make = RULES.get(rule, least)
             h = make([held[t] for t in group], [ordinary[t] for t in group], config.promised)
             for k in range(len(new)):
                 raised = {a for t in group for a in follow(fresh[t][k], ordinary[t], h).alarms}
@@ -255,7 +265,11 @@ def main(config: Config) -> None:
         for some in (long, frame.query(f"turn <= {config.turns // 2}"))
     )
     held = "supported" if short < new <= 2 else "refuted"
-    print("\n".join([*lines, f"(5) one more: the source's {new:.2f}, own {short:.2f}: {held}"]))
+    lines.append(f"(5) one more: the source's {new:.2f}, own {short:.2f}: {held}")
+    for number, rule in ((6, "least"), (7, "together")):
+        mine = rates(long.query("rule == @rule"), ["rule", "trait"])
+        lines.append(f"({number}) {rule}: {kept(mine, config.promised)}")
+    print("\n".join(lines))
 
 
 def tell(frame: pd.DataFrame) -> None:

@@ -234,6 +234,16 @@ def joint_threshold(
     return high
 
 
+def least_threshold(promised: float = 1.0, series: int = 1) -> float:
+    """Threshold (nats) of the sums of `series` log-likelihood ratios that keeps the promise in however long a conversation.
+
+    Over what the model itself would say, Page's sum of log-likelihood ratios passes h once in exp(h) turns at
+    most (Lorden 1971, "Procedures for reacting to a change in distribution", theorem 2), whatever the ratios are of; each
+    series has two sums. What ordinary conversations of a few turns show is lower: there the sums have no time to grow.
+    """
+    return float(np.log(200 * series / promised))
+
+
 # ------------------------------------------------------------------ inside a turn
 
 

@@ -12,6 +12,7 @@ from lab.monitoring import (
     joint_threshold,
     leaning,
     learn,
+    least_threshold,
     length,
     quality,
     set_threshold,
@@ -143,6 +144,21 @@ def test_ratios_find_a_shift_sooner_than_their_lean_and_keep_the_promise():
         found[name] = quality(moved, [5] * 300, one[600:], ordinary, threshold, 1.0, rng, 50)
     assert found["ratios"].auroc > found["lean"].auroc + 0.05
     assert found["ratios"].false_alarms == pytest.approx(1.0, abs=0.6)
+
+
+@pytest.mark.parametrize("push", [0.2, 1.0, 3.0])
+def test_the_least_threshold_keeps_the_promise_however_long_the_conversation(push):
+    """What the level makes of them left aside: ratios of a model's own words, whatever the push."""
+    rng = np.random.default_rng(15)
+    ordinary = Ordinary(np.zeros(1), 1.0, 2.0, 100, weight=np.inf)
+    own = list(ratios(rng.normal(size=(60, 1000)), push))
+    for promised in (1.0, 5.0):
+        assert false_alarms(own, ordinary, least_threshold(promised)) <= promised
+    assert false_alarms(own, ordinary, np.log(2.0)) > 3
+    other = list(ratios(rng.normal(size=(60, 1000)), push))
+    both = least_threshold(5.0, series=2)
+    raised = {(k, t) for x in (own, other) for k, c in enumerate(x) for t in follow(c, ordinary, both).alarms}
+    assert 100 * len(raised) / 60_000 <= 5.0
 
 
 def test_sums_start_anew_after_an_alarm():

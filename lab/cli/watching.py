@@ -138,10 +138,9 @@ def _cells(found: "Watch", turn: int) -> list[str]:
 def _ordinary(found: "Watch") -> str:
     """What is ordinary, and what is promised."""
     reach = ", ".join(f"±{w.ordinary.reach:.1f} ({w.trait})" for w in found.traits)
-    caution = f"\n{found.caution}" if found.caution else ""
     return (
-        f"ordinary: {found.ordinary_conversations} conversations; 95 % of turns within {reach}; "
-        f"false alarms promised: {found.promise}{caution}"
+        f"ordinary: {found.ordinary_conversations} conversations of at most {found.longest} turns; 95 % of turns within "
+        f"{reach}; false alarms promised: {found.promise}"
     )
 
 

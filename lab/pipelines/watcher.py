@@ -17,6 +17,7 @@ from lab.monitoring import (
     joint_threshold,
     leaning,
     learn,
+    least_threshold,
     token_band,
 )
 from lab.pipelines.turns import Conversation, Turns, read_turns
@@ -86,18 +87,6 @@ class Watch:
         n = len(self.traits)
         most = "" if self.together or n < 2 else f" (so at most {n * self.promised:g} for all {n})"
         return f"at most {self.promised:g} per 100 ordinary turns {of}{most}"
-
-    @property
-    def caution(self) -> str:
-        """Where the promise does not reach, in words; "" where it does (experiments/watch_alarms.py)."""
-        n = len(self.replies)
-        if not 0 < self.longest < n:
-            return ""
-        return (
-            f"the ordinary conversations have {self.longest} turns at most and this one {n}: more false alarms than "
-            "promised are to be expected (2 in 100 turns of a trait up to turn 10, 5 up to turn 20, in Hearth); "
-            "`lab watch --ordinary` takes conversations of its length"
-        )
 
 
 @dataclass(frozen=True)
@@ -204,6 +193,8 @@ def learn_watcher(
 ) -> Watcher:  # fmt: skip
     """From the turns of ordinary conversations: one half says what is usual, the other sets the thresholds.
 
+    Those of ratios are never below `least_threshold`, so that conversations longer than the ordinary ones keep the promise.
+
     LabError when they are too few to tell what is ordinary or to promise so few alarms.
     """
     order = np.random.default_rng([seed, 6]).permutation(len(turns))
@@ -230,7 +221,10 @@ def _standards(
     series: Sequence[Sequence[NDArray[np.float64]]], order: NDArray[np.int64], promised: float, together: bool,
     anchored: bool,
 ) -> list[Standard]:  # fmt: skip
-    """Per trait: one half of its conversations, in this order, is learned from, one sets the threshold."""
+    """Per trait: one half of its conversations, in this order, is learned from, one sets the threshold.
+
+    `anchored`: they are ratios.
+    """
     first, second = np.array_split(order, 2)
     ordinary = [learn([s[i] for i in first], anchored) for s in series]
     held = [[s[i] for i in second] for s in series]
@@ -238,5 +232,7 @@ def _standards(
     thresholds: dict[int, float] = {}
     for group in groups:
         found = joint_threshold([held[k] for k in group], [ordinary[k] for k in group], promised)
+        if anchored:
+            found = max(found, least_threshold(promised, len(group)))
         thresholds |= dict.fromkeys(group, found)
     return [Standard(o, thresholds[k]) for k, o in enumerate(ordinary)]
