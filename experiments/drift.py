@@ -40,7 +40,7 @@ the interval beside it; (2) supported when the interval holds 1. The 10-turn hal
 The interval of (2) draws the conversations anew that set the threshold, and those that it is tried on: an earlier one
 drew the latter alone and held the promise in 79 % of 150 simulated monitors that kept it (now 97 %).
 
-Run: python experiments/drift.py [--sizes 1.5 2] [--seed 2027] [model ...]     (25 minutes a model on one thread)
+Run: python experiments/drift.py [--sizes 1.5 2] [--seed 2027] [model ...]     (45 minutes a model on one thread)
 """
 
 import argparse

@@ -332,6 +332,12 @@ def test_the_command_tells_every_turn_and_token(tmp_path, command):
     assert "Traceback" not in bad.stderr
 
 
+@pytest.mark.parametrize("promised", [0.0, -1.0, 100.0, float("nan")])
+def test_a_promise_of_no_or_only_alarms_is_refused(promised):
+    with pytest.raises(LabError, match="above 0 and below 100"):
+        WatchConfig("hearth-a", TALK, promised=promised)
+
+
 def test_the_command_follows_a_file_until_ctrl_c(tmp_path, command):
     path = tmp_path / "talk.jsonl"
     lines = [json.dumps(x) + "\n" for x in document(*TALK)]

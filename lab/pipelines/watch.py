@@ -27,7 +27,7 @@ from lab.pipelines.given import VectorFile, directions_of, take_vectors
 from lab.pipelines.ordinary import ordinary_turns, own_conversations
 from lab.pipelines.turns import Turns, read_turns
 from lab.pipelines.watcher import Seen, Watch, Watched, Watcher, learn_watcher
-from lab.records import Direction, Message, TraitSet
+from lab.records import Direction, LabError, Message, TraitSet
 from lab.store import Store
 
 if TYPE_CHECKING:
@@ -60,6 +60,12 @@ class WatchConfig:
     dtype: str = "float32"
     seed: int = 0
     max_new_tokens: int = 40
+
+    def __post_init__(self) -> None:
+        if not 0 < self.promised < 100:
+            raise LabError(
+                f"expected false alarms above 0 and below 100 per 100 turns, got {self.promised:g}; 1 is the default"
+            )
 
 
 def watch(config: WatchConfig, store: Store, progress: Progress) -> Watch:
