@@ -48,17 +48,9 @@ class Added(Followed, Protocol):
     def down(self) -> NDArray[np.float64]: ...
 
 
-class Watchful(Protocol):
-    """A `Watched` with its sums and their threshold."""
+class Watchful(Watched, Protocol):
+    """The same with the sums and their threshold."""
 
-    @property
-    def trait(self) -> str: ...
-    @property
-    def value(self) -> NDArray[np.float64]: ...
-    @property
-    def expected(self) -> NDArray[np.float64]: ...
-    @property
-    def reach(self) -> NDArray[np.float64]: ...
     @property
     def course(self) -> Added: ...
     @property
