@@ -129,7 +129,7 @@ def _slopes(
     chats = [render(model.tokenizer, [system, Message("user", q.text)]) for q in questions]
     direction = landed.landed.made.directions[TRAIT, "reply_mean"]
     norm = float(landed.landed.measured[0].norm[direction.site.layer])
-    read = likelihood_slopes(model, chats, replies, [direction], [norm], draws=0)
+    read = likelihood_slopes(model, chats, replies, [direction], [norm])
     return [r[TRAIT] for r in read]
 
 
