@@ -193,8 +193,8 @@ def learn_watcher(
 ) -> Watcher:  # fmt: skip
     """From the turns of ordinary conversations: one half says what is usual, the other sets the thresholds.
 
-    Those of ratios are never below `least_threshold`, so that conversations longer than the ordinary ones keep the promise.
-
+    Those of ratios are never below `least_threshold`, so that sums over what the model itself would say keep the promise in
+    conversations longer than the ordinary ones; over others' words they need not (experiments/watch_alarms.py).
     LabError when they are too few to tell what is ordinary or to promise so few alarms.
     """
     order = np.random.default_rng([seed, 6]).permutation(len(turns))
