@@ -199,9 +199,18 @@ def set_threshold(
     """Lowest threshold at which these ordinary conversations raise at most `promised` alarms per 100 turns.
 
     Give conversations that the ordinary course was not learned from: its own are nearer to it than new
-    ones. Raises LabError when there are too few turns to tell such a rate (100 / promised).
+    ones. Raises LabError for a promise outside (0, 100), and when there are too few turns to tell such a rate
+    (100 / promised).
     """
     return joint_threshold([conversations], [ordinary], promised)
+
+
+def check_promised(promised: float) -> None:
+    """LabError for a rate of false alarms per 100 turns that nothing can keep (0) or anything does (100)."""
+    if not 0 < promised < 100:
+        raise LabError(
+            f"expected false alarms above 0 and below 100 per 100 turns, got {promised:g}; 1 is the default"
+        )
 
 
 def joint_threshold(
@@ -215,6 +224,7 @@ def joint_threshold(
     exchangeable (Vovk, Gammerman & Shafer 2005, "Algorithmic Learning in a Random World", 2.2). LabError as
     for `set_threshold`.
     """
+    check_promised(promised)
     turns = sum(len(c) for c in conversations[0])
     if turns * promised < 100:
         raise LabError(
@@ -241,6 +251,7 @@ def least_threshold(promised: float = 1.0, series: int = 1) -> float:
     most (Lorden 1971, "Procedures for reacting to a change in distribution", theorem 2), whatever the ratios are of; each
     series has two sums. What ordinary conversations of a few turns show is lower: there the sums have no time to grow.
     """
+    check_promised(promised)
     return float(np.log(200 * series / promised))
 
 

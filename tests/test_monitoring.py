@@ -185,6 +185,11 @@ def test_the_promised_rate_is_kept_on_new_conversations():
     assert np.mean(rates) == pytest.approx(2.0, abs=0.5)
     with pytest.raises(LabError, match="at least 100 ordinary turns"):
         set_threshold(talks(rng, 3), ordinary, promised=1.0)
+    for none in (0.0, 100.0, np.nan):
+        with pytest.raises(LabError, match="above 0 and below 100"):
+            set_threshold(talks(rng, 60), ordinary, promised=none)
+        with pytest.raises(LabError, match="above 0 and below 100"):
+            least_threshold(none)
 
 
 def test_a_threshold_from_few_turns_keeps_its_promise_on_average():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lab.monitoring import check_promised
 from lab.pipelines.compare import (
     CompareConfig,
     Progress,
@@ -27,7 +28,7 @@ from lab.pipelines.given import VectorFile, directions_of, take_vectors
 from lab.pipelines.ordinary import ordinary_turns, own_conversations
 from lab.pipelines.turns import Turns, read_turns
 from lab.pipelines.watcher import Seen, Watch, Watched, Watcher, learn_watcher
-from lab.records import Direction, LabError, Message, TraitSet
+from lab.records import Direction, Message, TraitSet
 from lab.store import Store
 
 if TYPE_CHECKING:
@@ -62,10 +63,7 @@ class WatchConfig:
     max_new_tokens: int = 40
 
     def __post_init__(self) -> None:
-        if not 0 < self.promised < 100:
-            raise LabError(
-                f"expected false alarms above 0 and below 100 per 100 turns, got {self.promised:g}; 1 is the default"
-            )
+        check_promised(self.promised)
 
 
 def watch(config: WatchConfig, store: Store, progress: Progress) -> Watch:
