@@ -7,7 +7,8 @@ import streamlit as st
 from dashboards import loaders, panels, related_features
 from lab.figures import decomposition as figures
 from lab.figures import feature_tables, steering
-from lab.records import LabError, TraitBook
+from lab.records import LabError
+from lab.records.cards import TraitBook
 from lab.records.decomposition import DecompositionBook
 
 HEAVIEST = 8

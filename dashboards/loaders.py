@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import streamlit as st
 
 from dashboards.jobs import Runner
-from lab.records import Comparison, LabError, PersonaMap, Steering, TraitBook
+from lab.records import Comparison, LabError
 from lab.records.atlas import AtlasBook
+from lab.records.cards import TraitBook
 from lab.records.continuity import ContinuityResult
 from lab.records.decomposition import DecompositionBook, ReadoutBook
 from lab.records.feature_cards import FeatureBook
 from lab.records.geometry import GeometryBook, TransferBook
+from lab.records.personas import PersonaMap
+from lab.records.steering import Steering
 from lab.records.words import WordsBook
 from lab.store import RunInfo, Store
 

@@ -18,13 +18,16 @@ import streamlit as st
 from lab.figures import lookup, tables, theme, tokens
 from lab.figures.export import export, page
 from lab.figures.report import write_report
-from lab.records import Comparison, PersonaMap, ReplyRow, Steering, TraitBook
+from lab.records import Comparison, ReplyRow
 from lab.records.atlas import AtlasBook
+from lab.records.cards import TraitBook
 from lab.records.claims import Finding
 from lab.records.continuity import ContinuityResult
 from lab.records.decomposition import DecompositionBook, ReadoutBook
 from lab.records.feature_cards import FeatureBook
 from lab.records.geometry import GeometryBook, TransferBook
+from lab.records.personas import PersonaMap
+from lab.records.steering import Steering
 from lab.records.words import WordsBook
 from lab.store import RunInfo
 

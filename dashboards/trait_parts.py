@@ -4,7 +4,9 @@ import streamlit as st
 
 from dashboards import loaders, panels
 from lab.figures import judges, steering
-from lab.records import LabError, Steering, TraitBook
+from lab.records import LabError
+from lab.records.cards import TraitBook
+from lab.records.steering import Steering
 
 
 def doses(book: TraitBook, trait: str) -> None:

@@ -37,7 +37,7 @@ from lab.pipelines.compare import CompareConfig, resolve_model, resolve_trait_se
 from lab.pipelines.extract import contrasts_of, read_recipes
 from lab.pipelines.poles import Poles, Told, poles_of
 from lab.pipelines.replies import Job, Runner
-from lab.records import TraitCard
+from lab.records.cards import TraitCard
 from lab.store import Store
 
 LEVEL = 0.05

@@ -14,7 +14,8 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lab.estimators import unit
-from lab.records import LabError, LoadingAgreement
+from lab.records import LabError
+from lab.records.personas import LoadingAgreement
 from lab.stats import MIN_CLUSTERS, cluster_weights, correlation, interval, upper_p
 
 Roles = Float[ndarray, "role question d_model"]

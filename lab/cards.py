@@ -10,15 +10,8 @@ from numpy import ndarray
 from lab.directions import Contrast, choose_layer
 from lab.estimators import ESTIMATORS, usable
 from lab.recipes import Maker, make_directions
-from lab.records import (
-    Elicitation,
-    ElicitationTransfer,
-    LayerScore,
-    Position,
-    RecipeAgreement,
-    Split,
-    TraitCard,
-)
+from lab.records import Elicitation, LayerScore, Position, Split
+from lab.records.cards import ElicitationTransfer, RecipeAgreement, TraitCard
 from lab.shapes import LayerModel, Model
 from lab.stats import auroc, average, cluster_weights, correlation, d_prime, interval, sign_flip
 

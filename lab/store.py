@@ -28,38 +28,30 @@ from safetensors.numpy import save
 
 from lab.records import (
     Anchors,
-    AxisSummary,
-    CapRow,
     Comparison,
-    DoseRow,
-    ElicitationTransfer,
-    HalfLife,
     Interaction,
     LabError,
     Landing,
     LayerScore,
-    LoadingAgreement,
     ModelIdentity,
     NoiseFloor,
-    PersonaMap,
-    PoleReply,
-    PoolingDose,
-    RecipeAgreement,
-    ReleaseRow,
-    RemovedReply,
     Reply,
     ReplyRow,
-    RoleLanding,
-    RoleReply,
     Scaffold,
     ScaffoldFile,
     Segment,
-    Steering,
-    SteerSummary,
+)
+from lab.records.cards import (
+    ElicitationTransfer,
+    PoleReply,
+    RecipeAgreement,
+    RemovedReply,
     TraitBook,
     TraitCard,
 )
 from lab.records.claims import TestedModel
+from lab.records.personas import AxisSummary, LoadingAgreement, PersonaMap, RoleLanding, RoleReply
+from lab.records.steering import CapRow, DoseRow, HalfLife, PoolingDose, ReleaseRow, Steering, SteerSummary
 
 FORMAT = 1
 _TABLES: dict[str, type] = {

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from lab.records import AxisSummary, LoadingAgreement, ModelIdentity, PersonaMap, RoleLanding, RoleReply
+from lab.records import ModelIdentity
+from lab.records.personas import AxisSummary, LoadingAgreement, PersonaMap, RoleLanding, RoleReply
 
 MODELS = ("hearth-a", "b <i>")
 ROLES = tuple(f"role {i}" for i in range(20))

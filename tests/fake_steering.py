@@ -1,15 +1,7 @@
 """A steering run made of planted numbers, for figures and pages."""
 
-from lab.records import (
-    CapRow,
-    DoseRow,
-    HalfLife,
-    ModelIdentity,
-    PoolingDose,
-    ReleaseRow,
-    Steering,
-    SteerSummary,
-)
+from lab.records import ModelIdentity
+from lab.records.steering import CapRow, DoseRow, HalfLife, PoolingDose, ReleaseRow, Steering, SteerSummary
 
 TRAITS = ("warmth", "candour <b>")
 DOSES = (-0.5, -0.25, 0.0, 0.25, 0.5)

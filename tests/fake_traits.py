@@ -1,9 +1,8 @@
 """An extraction made of planted numbers, for figures and pages."""
 
-from lab.records import (
+from lab.records import LayerScore, ModelIdentity
+from lab.records.cards import (
     ElicitationTransfer,
-    LayerScore,
-    ModelIdentity,
     PoleReply,
     RecipeAgreement,
     RemovedReply,

@@ -30,8 +30,8 @@ from lab.pipelines import axis as axis_job
 from lab.pipelines.axis import AxisConfig, find_axis
 from lab.pipelines.base_model import coordinates
 from lab.prompts.chat import own_words
-from lab.records import LabError, ModelIdentity, Question, RoleLanding
-from lab.records.personas import base_words, beside_roles, said_by, states_of
+from lab.records import LabError, ModelIdentity, Question
+from lab.records.personas import RoleLanding, base_words, beside_roles, said_by, states_of
 from lab.store import Store
 from lab.vectors.files import load
 

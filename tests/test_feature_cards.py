@@ -45,7 +45,8 @@ from lab.pipelines.feature_runs import search as look
 from lab.pipelines.feature_sides import label_rows
 from lab.pipelines.features import FeaturesConfig, features
 from lab.prompts.chat import render
-from lab.records import LabError, Message, PoleReply, Site, TraitBook, TraitCard
+from lab.records import LabError, Message, Site
+from lab.records.cards import PoleReply, TraitBook, TraitCard
 from lab.records.feature_cards import TABLES, Activity, FeatureExample, peak_word
 from lab.stats import auroc, cluster_weights
 

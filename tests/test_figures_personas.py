@@ -7,8 +7,16 @@ import pytest
 from fake_persona_map import MODELS, ROLES, fake_persona_map
 
 from lab.figures import personas, tables
-from lab.records import LabError, PersonaMap, RoleLanding, RoleReply
-from lab.records.personas import base_words, beside_roles, said_by, states_of
+from lab.records import LabError
+from lab.records.personas import (
+    PersonaMap,
+    RoleLanding,
+    RoleReply,
+    base_words,
+    beside_roles,
+    said_by,
+    states_of,
+)
 from lab.store import Store
 
 BASE = "base <b>"

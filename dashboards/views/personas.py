@@ -4,7 +4,8 @@ import streamlit as st
 
 from dashboards import loaders, panels
 from lab.figures import personas, tables
-from lab.records import LabError, PersonaMap
+from lab.records import LabError
+from lab.records.personas import PersonaMap
 
 
 def show(found: PersonaMap) -> None:

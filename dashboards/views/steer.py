@@ -4,7 +4,8 @@ import streamlit as st
 
 from dashboards import loaders, panels, talk
 from lab.figures import steering, tables
-from lab.records import LabError, Steering
+from lab.records import LabError
+from lab.records.steering import Steering
 
 VIEWS = ["Talk", "Saved curves"]
 

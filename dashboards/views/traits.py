@@ -4,7 +4,8 @@ import streamlit as st
 
 from dashboards import direction_parts, loaders, panels, trait_parts
 from lab.figures import steering, tables, traits
-from lab.records import LabError, TraitBook
+from lab.records import LabError
+from lab.records.cards import TraitBook
 
 SHOWN = 5
 

@@ -26,7 +26,7 @@ from lab.cli.sharing import Force, Layer, Vectors
 from lab.errors import LabError
 
 if TYPE_CHECKING:
-    from lab.records import Steering
+    from lab.records.steering import Steering
 
 
 @app.command()

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 if TYPE_CHECKING:
-    from lab.records import PersonaMap, Question, TraitBook
+    from lab.records import Question
+    from lab.records.cards import TraitBook
+    from lab.records.personas import PersonaMap
 
 from lab.cli.common import (
     DEFAULT_RUNS,

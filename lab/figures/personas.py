@@ -19,10 +19,13 @@ from lab.figures.theme import (
     reach,
     text,
 )
-from lab.records import AxisSummary, PersonaMap, RoleLanding, RoleReply
 from lab.records.personas import (
     DEFAULT,
     NOBODY,
+    AxisSummary,
+    PersonaMap,
+    RoleLanding,
+    RoleReply,
     base_words,
     beside_roles,
     said_by,

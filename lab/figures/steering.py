@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 from lab.figures import lookup
 from lab.figures.cells import add_cells
 from lab.figures.theme import LIGHT, MODEL_COLOURS, POSITION_WORDS, Theme, axis, blank, finish, reach, text
-from lab.records import DoseRow, Steering, SteerSummary
+from lab.records.steering import DoseRow, Steering, SteerSummary
 
 CONTROLS = ("random", "permuted", "covariance", "other")
 CONTROL_WORDS = {

@@ -6,29 +6,17 @@ from dataclasses import asdict
 import pandas as pd
 
 from lab.figures import lookup
-from lab.records import (
-    CapRow,
-    Comparison,
-    DoseRow,
+from lab.records import Comparison, Interaction, Landing, LayerScore, NoiseFloor, Position, ReplyRow
+from lab.records.cards import (
     ElicitationTransfer,
-    Interaction,
-    Landing,
-    LayerScore,
-    NoiseFloor,
-    PersonaMap,
     PoleReply,
-    PoolingDose,
-    Position,
     RecipeAgreement,
-    ReleaseRow,
     RemovedReply,
-    ReplyRow,
-    RoleLanding,
-    RoleReply,
-    Steering,
     TraitBook,
     TraitCard,
 )
+from lab.records.personas import PersonaMap, RoleLanding, RoleReply
+from lab.records.steering import CapRow, DoseRow, PoolingDose, ReleaseRow, Steering
 
 
 def table_of(records: Sequence[object], kind: type) -> pd.DataFrame:

@@ -6,7 +6,8 @@ from lab.figures import lookup
 from lab.figures.cells import add_cells
 from lab.figures.steering import PLACES
 from lab.figures.theme import LIGHT, MODEL_COLOURS, Theme, axis, blank, finish, reach, span, text
-from lab.records import Position, TraitBook, TraitCard
+from lab.records import Position
+from lab.records.cards import TraitBook, TraitCard
 
 ESTIMATOR_WORDS = {
     "mean_difference": "mean difference", "paired_pca": "paired PCA", "whitened_lda": "whitened LDA",

@@ -40,21 +40,8 @@ from lab.pipelines.compare import (
 )
 from lab.prompts.personas import addressed, read_role_set
 from lab.prompts.questions import asked_by
-from lab.records import (
-    AxisSummary,
-    LabError,
-    ModelIdentity,
-    PersonaMap,
-    Position,
-    Question,
-    Role,
-    RoleLanding,
-    RoleReply,
-    RoleSet,
-    Split,
-    TraitSet,
-)
-from lab.records.personas import DEFAULT, NOBODY, said_by
+from lab.records import LabError, ModelIdentity, Position, Question, Role, RoleSet, Split, TraitSet
+from lab.records.personas import DEFAULT, NOBODY, AxisSummary, PersonaMap, RoleLanding, RoleReply, said_by
 from lab.stats import MIN_CLUSTERS
 from lab.store import Store, content_key
 from lab.vectors.files import save

@@ -25,20 +25,8 @@ from lab.pipelines.judging import check_filter, screening
 from lab.pipelines.poles import Poles, Told, poles_of, scenario_poles, screened
 from lab.pipelines.replies import POOLED, Runner
 from lab.prompts.questions import asked_by
-from lab.records import (
-    Elicitation,
-    LabError,
-    ModelIdentity,
-    PoleReply,
-    Position,
-    Question,
-    RecipeAgreement,
-    RemovedReply,
-    Split,
-    TraitBook,
-    TraitCard,
-    TraitSet,
-)
+from lab.records import Elicitation, LabError, ModelIdentity, Position, Question, Split, TraitSet
+from lab.records.cards import PoleReply, RecipeAgreement, RemovedReply, TraitBook, TraitCard
 from lab.store import Store, content_key
 from lab.vectors.files import Format, load, save
 from lab.vectors.record import PersonaVector

@@ -16,7 +16,8 @@ from lab.judging.judges import Item
 from lab.judging.trust import Removed, Screened
 from lab.judging.verdicts import Replies
 from lab.pipelines.replies import POOLED, Job, Measured, Runner, trait_jobs
-from lab.records import Elicitation, Polarity, Position, Question, RemovedReply, Reply, Split, Trait, TraitSet
+from lab.records import Elicitation, Polarity, Position, Question, Reply, Split, Trait, TraitSet
+from lab.records.cards import RemovedReply
 
 TURN: tuple[Split, ...] = (
     "extract", "test", "extract", "select", "extract", "test", "extract", "select", "extract", "test",

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from lab.dosage import Chosen, binomial_interval, change, decay, mean_coherence, paths
 from lab.pipelines.bench import Bench, Push
 from lab.pipelines.origins import above, around
-from lab.records import CapRow, Direction, HalfLife, Position, ReleaseRow, Split, Trait
+from lab.records import Direction, Position, Split, Trait
+from lab.records.steering import CapRow, HalfLife, ReleaseRow
 from lab.steering import Cap, Edit, Floor
 
 

@@ -25,7 +25,8 @@ from lab.pipelines.given import described, take_vectors
 from lab.pipelines.replies import Job
 from lab.pipelines.restraint import caps, letting_go
 from lab.prompts.tasks import Task, read_task
-from lab.records import DoseRow, PoolingDose, Position, Split, Steering, SteerSummary, Trait, TraitSet
+from lab.records import Position, Split, Trait, TraitSet
+from lab.records.steering import DoseRow, PoolingDose, Steering, SteerSummary
 from lab.store import Store, content_key
 
 
