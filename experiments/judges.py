@@ -46,7 +46,8 @@ from lab.pipelines.compare import (
     resolve_trait_set,
     shipped_scaffolds,
 )
-from lab.pipelines.judging import kept_likelihoods, kept_readings, ordinary_replies
+from lab.pipelines.judge_answers import kept_likelihoods, kept_readings
+from lab.pipelines.judging import ordinary_replies
 from lab.records import Split, TraitSet
 from lab.stats import cluster_weights, interval
 from lab.store import Store

@@ -16,18 +16,15 @@ from scipy import stats as scipy_stats
 from lab.judging.judges import Item, expected_score, rubric_prompt
 from lab.judging.likelihood_ratio import LEAST_REFERENCE, ContrastJudge
 from lab.models import load
-from lab.pipelines import judging
+from lab.pipelines import judge_answers, judging, model_as_judge
 from lab.pipelines.compare import CompareConfig, Runner, resolve_trait_set
 from lab.pipelines.judging import (
     JudgeConfig,
-    chat_log_probs,
     judge_extraction,
-    local_judge,
-    next_logprobs,
-    one_token,
     parse_judge,
     pole_replies,
 )
+from lab.pipelines.model_as_judge import chat_log_probs, next_logprobs, one_token
 from lab.prompts.chat import render
 from lab.records import LabError, Message, Trait
 from lab.store import Store
@@ -102,14 +99,14 @@ def test_probabilities_of_tokens_that_read_the_same_are_added(loaded):
             return "ab"[ids[0] % 2]
 
     twins = dataclasses.replace(model, tokenizer=Twins())
-    found = judging._by_text(twins, [0, 1, 2, 3], [math.log(p) for p in (0.4, 0.3, 0.2, 0.1)])
+    found = model_as_judge._by_text(twins, [0, 1, 2, 3], [math.log(p) for p in (0.4, 0.3, 0.2, 0.1)])
     assert {k: math.exp(v) for k, v in found.items()} == pytest.approx({"a": 0.6, "b": 0.4})
 
 
 def test_a_local_judge_gives_the_expected_value_of_a_plain_forward_and_keeps_its_answers(counting, tmp_path):
     model, store = load(str(counting)), Store(tmp_path)
     items = [Item(f"question {i}", "worth it " * i, RUBRIC) for i in range(5)]
-    found = local_judge(str(counting), store=store).score(items)
+    found = judge_answers.local_judge(str(counting), store=store).score(items)
     assert found.unit == "0-100" and found.counts == {"scored": 5}
     for item, row in zip(items, found.rows, strict=True):
         ids = torch.from_numpy(render(model.tokenizer, chats_of([rubric_prompt(item)])[0]).ids)[None]
@@ -118,7 +115,9 @@ def test_a_local_judge_gives_the_expected_value_of_a_plain_forward_and_keeps_its
         plain = expected_score([(model.tokenizer.decode([i]), float(v)) for i, v in enumerate(logits)])
         assert row.value == pytest.approx(plain.value, abs=1e-2)
     assert len({round(v, 3) for v in found.values}) == 5
-    again = judging._kept(lambda chats: pytest.fail("asked again"), model.identity.fingerprint, store, print)
+    again = judge_answers._kept(
+        lambda chats: pytest.fail("asked again"), model.identity.fingerprint, store, print
+    )
     assert len(again(chats_of([rubric_prompt(i) for i in items]))) == 5
 
 
@@ -129,7 +128,7 @@ def test_a_tokenizer_that_writes_numbers_in_pieces_cannot_judge(loaded, style):
     assert not check("85")
     if style == "chatml":
         with pytest.raises(LabError, match="91 numbers are written in pieces \\(10 is the first\\)"):
-            local_judge(loaded("llama").identity.path)
+            judge_answers.local_judge(loaded("llama").identity.path)
 
 
 def test_a_tokenizer_with_all_numbers_can(counting):
@@ -281,7 +280,7 @@ def test_the_contrast_leaves_out_the_pair_that_made_the_reply(judged, small_set)
 def test_a_second_run_asks_nobody_anything(judged, monkeypatch):
     config, runs, result = judged
     for name in ("readings", "likelihoods"):
-        monkeypatch.setattr(judging, name, lambda *_: pytest.fail("computed again"))
+        monkeypatch.setattr(judge_answers, name, lambda *_: pytest.fail("computed again"))
     monkeypatch.delenv("LAB_TEST_KEY", raising=False)  # nor is the server up any more
     again = judge_extraction(config, Store(runs), silent)
     assert again.run == result.run
@@ -295,10 +294,10 @@ def test_a_second_run_asks_nobody_anything(judged, monkeypatch):
 def test_a_killed_run_goes_on_where_it_was(judged, small_set, tmp_path, monkeypatch):
     """Judged 8 replies at a time and killed after the second eight: four are left."""
     _, _, result = judged
-    monkeypatch.setattr(judging, "CHUNK", 8)
+    monkeypatch.setattr(judge_answers, "CHUNK", 8)
     config = JudgeConfig("hearth-a", ("contrast",), str(small_set), max_new_tokens=30, draws=50)
     asked: list[int] = []
-    plain = judging.likelihoods
+    plain = judge_answers.likelihoods
 
     def killed(log_probs, trait, items):
         if len(asked) == 2:
@@ -306,12 +305,12 @@ def test_a_killed_run_goes_on_where_it_was(judged, small_set, tmp_path, monkeypa
         asked.append(len(items))
         return plain(log_probs, trait, items)
 
-    monkeypatch.setattr(judging, "likelihoods", killed)
+    monkeypatch.setattr(judge_answers, "likelihoods", killed)
     with pytest.raises(KeyboardInterrupt):
         judge_extraction(config, Store(tmp_path), silent)
     assert asked == [8, 8] and Store(tmp_path).runs() == []
     left: list[int] = []
-    monkeypatch.setattr(judging, "likelihoods", lambda f, t, i: left.append(len(i)) or plain(f, t, i))
+    monkeypatch.setattr(judge_answers, "likelihoods", lambda f, t, i: left.append(len(i)) or plain(f, t, i))
     found = judge_extraction(config, Store(tmp_path), silent)
     assert left == [4]
     whole = result.said[0][1].trait.values

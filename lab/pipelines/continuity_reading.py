@@ -41,7 +41,7 @@ def seen_by(
 
     Each is 1 + 2 * PAIRS forward passes for a reply. Traits that the set TRAITS has not stay unread.
     """
-    from lab.pipelines.judging import kept_likelihoods
+    from lab.pipelines.judge_answers import kept_likelihoods
 
     traits: list[dict[str, float]] = [{} for _ in items]
     for trait in resolve_trait_set(TRAITS, [model]).traits if any(named) else ():
@@ -60,7 +60,8 @@ def seen_by(
 
 def rubric_judge(spec: str, dtype: str, seed: int, key_variable: str, store: Store) -> RubricJudge:
     """A judge that reads rubrics: "model:NAME" or "api:URL@MODEL". LabError for what cannot be loaded or asked."""
-    from lab.pipelines.judging import local_judge, parse_judge
+    from lab.pipelines.judge_answers import local_judge
+    from lab.pipelines.judging import parse_judge
 
     kind, name, url = parse_judge(spec)
     if kind == "model":

@@ -6,30 +6,23 @@ judge: does it tell the poles apart, does it agree with the first judge (over al
 poles), with itself where it may not, and with the exact judge in that one's unit.
 """
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
-from numpy import ndarray
 
-from lab.activations import batches
-from lab.judging.judges import Item, LogprobJudge, NextLogprobs
+from lab.judging.judges import Item, LogprobJudge
 from lab.judging.likelihood_ratio import (
-    Likelihoods,
-    LogProbs,
     as_scores,
     contrast,
     familiar,
-    likelihoods,
     ordinary_limit,
     strangeness,
 )
 from lab.judging.server import ApiJudge
 from lab.judging.trust import Screened
 from lab.judging.verdicts import Replies, Said, Verdict, document, screened, verdict
-from lab.likelihood import padded, token_log_probs
 from lab.models import LoadedModel, load
 from lab.pipelines.compare import (
     CompareConfig,
@@ -39,17 +32,13 @@ from lab.pipelines.compare import (
     resolve_model,
     resolve_trait_set,
 )
+from lab.pipelines.judge_answers import ServerAnswers, Tick, kept_likelihoods, kept_readings, local_judge
 from lab.pipelines.replies import trait_jobs
-from lab.prompts.chat import check_length, render
-from lab.records import LabError, Message, ModelIdentity, Trait, TraitSet
+from lab.records import LabError, ModelIdentity, TraitSet
 from lab.store import Store, content_key
-from lab.world.exact import COHERENCE, Readings, edition, readings, scores_of
+from lab.world.exact import COHERENCE, scores_of
 from lab.world.latent import TRAITS
 
-CHUNK = 32
-"""Replies judged between two saves."""
-TOP = 50
-"""How many of the likeliest next tokens are kept of a local model's answer."""
 REFERENCE = 80
 """Unsteered replies, about, that say what is ordinary for a model."""
 COHERENCE_RUBRIC = (
@@ -61,186 +50,6 @@ COHERENCE_RUBRIC = (
 )
 HEARTH = "hearth"
 """What an organism's config.json names as its trait set."""
-Tick = Callable[[int], None]
-
-
-# ------------------------------------------------------------------ a model that is loaded, as a judge
-
-
-def chat_log_probs(model: LoadedModel) -> LogProbs:
-    """`lab.likelihood.token_log_probs` of this model, unsteered. LabError for a chat beyond its context."""
-
-    def log_probs(chats: Sequence[Sequence[Message]], replies: Sequence[str]) -> Sequence[ndarray]:
-        rendered = [render(model.tokenizer, chat) for chat in chats]
-        lengths = [len(model.tokenizer(r, add_special_tokens=False)["input_ids"]) for r in replies]
-        for chat, length in zip(rendered, lengths, strict=True):
-            check_length(chat, model.context, length)
-        return token_log_probs(model, rendered, replies)
-
-    return log_probs
-
-
-def next_logprobs(model: LoadedModel, top: int = TOP, token_budget: int = 16384) -> NextLogprobs:
-    """What would come next under each chat: the `top` likeliest tokens of this model, unsteered.
-
-    LabError for a chat that does not fit into the model's context.
-    """
-    import torch
-
-    def answer(chats: Sequence[Sequence[Message]]) -> Sequence[Mapping[str, float]]:
-        rendered = [render(model.tokenizer, chat) for chat in chats]
-        longest = max((len(chat.ids) for chat in rendered), default=0)
-        if longest >= model.context:
-            raise LabError(
-                f"judge {model.identity.name}: a question with its reply and the rubric has {longest} "
-                f"tokens, which does not fit into a context of {model.context}; take shorter replies "
-                "(--max-new-tokens) or another judge"
-            )
-        found: list[Mapping[str, float]] = [{}] * len(chats)
-        order = sorted(range(len(chats)), key=lambda i: len(rendered[i].ids))
-        for batch in batches(order, rendered, 0, token_budget):
-            ids, mask, positions = padded([rendered[i].ids for i in batch], model)
-            with torch.inference_mode():
-                logits = model.network(
-                    input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False,
-                    logits_to_keep=1,
-                ).logits[:, -1]  # fmt: skip
-            best = logits.double().log_softmax(-1).topk(min(top, logits.shape[-1]))
-            for i, values, tokens in zip(batch, best.values.tolist(), best.indices.tolist(), strict=True):
-                found[i] = _by_text(model, tokens, values)
-        return found
-
-    return answer
-
-
-def _by_text(model: LoadedModel, tokens: Sequence[int], values: Sequence[float]) -> dict[str, float]:
-    """Log-probs by decoded text; the probabilities of tokens that read the same are added."""
-    found: dict[str, float] = {}
-    for token, value in zip(tokens, values, strict=True):
-        text = model.tokenizer.decode([token])
-        found[text] = float(np.logaddexp(found[text], value)) if text in found else value
-    return found
-
-
-def one_token(model: LoadedModel) -> Callable[[str], bool]:
-    """Whether a text, as this model's reply begins with it, is one token.
-
-    Told by writing it behind a chat, not by itself: some tokenizers put a space in front of what stands
-    alone. A base model's reply begins with a space.
-    """
-    chat = render(model.tokenizer, [Message("user", "Give a number.")])
-    bare = model.tokenizer.chat_template is None
-    before = chat.ids.tolist()
-
-    def check(text: str) -> bool:
-        whole = chat.text + (" " if bare else "") + text
-        ids = model.tokenizer(whole, add_special_tokens=bare)["input_ids"]
-        if bare:  # a tokenizer may end what it is given with a special token
-            ids = [i for k, i in enumerate(ids) if k < len(before) or i not in model.stop_ids]
-        return ids[:-1] == before
-
-    return check
-
-
-def local_judge(
-    name: str, dtype: str = "float32", store: Store | None = None, tick: Tick = lambda _: None
-) -> LogprobJudge:
-    """A judge that asks a local chat model; its answers are kept in `store` if one is given.
-
-    `name` is a shipped name, a folder or a hub name. LabError for what cannot be loaded and for a
-    tokenizer that writes numbers in pieces.
-    """
-    model = load(resolve_model(name), dtype)
-    ask = next_logprobs(model)
-    kept = ask if store is None else _kept(ask, model.identity.fingerprint, store, tick)
-    return LogprobJudge(model.identity.name, kept, one_token(model))
-
-
-def _kept(ask: NextLogprobs, fingerprint: str, store: Store, tick: Tick) -> NextLogprobs:
-    """`ask`, with what was answered before taken from the store, CHUNK by CHUNK."""
-
-    def answer(chats: Sequence[Sequence[Message]]) -> Sequence[Mapping[str, float]]:
-        found: list[Mapping[str, float]] = []
-        for start in range(0, len(chats), CHUNK):
-            part = chats[start : start + CHUNK]
-            key = content_key("next-1", fingerprint, TOP, [[[m.role, m.content] for m in c] for c in part])
-            hit = store.cached(key)
-            answers = hit[1] if hit else ask(part)
-            if not hit:
-                store.put(key, {}, answers)
-            found += answers
-            tick(len(part))
-        return found
-
-    return answer
-
-
-# ------------------------------------------------------------------ answers that are kept
-
-Arrays = TypeVar("Arrays", Readings, Likelihoods)
-
-
-def kept_readings(items: Sequence[Item], store: Store, tick: Tick) -> Readings:
-    """The exact judge's readings of the answers, from the store where they are there."""
-    make = lambda part: readings([item.answer for item in part])  # noqa: E731
-    return _arrays(Readings, make, ["exact-1", edition()], items, store, tick)
-
-
-def kept_likelihoods(
-    model: LoadedModel, trait: Trait, items: Sequence[Item], store: Store, tick: Tick
-) -> Likelihoods:
-    """How likely the answers are under the trait's prompts, from the store where they are there."""
-    make = lambda part: likelihoods(chat_log_probs(model), trait, part)  # noqa: E731
-    key = ["contrast-1", model.identity.fingerprint, trait.positive, trait.negative]
-    return _arrays(Likelihoods, make, key, items, store, tick)
-
-
-def _arrays(
-    kind: type[Arrays], make: Callable[[Sequence[Item]], Arrays], key: Sequence[object],
-    items: Sequence[Item], store: Store, tick: Tick,
-) -> Arrays:  # fmt: skip
-    """A record of arrays over items, made and saved CHUNK by CHUNK."""
-    names = [f.name for f in fields(kind)]
-    parts = []
-    for start in range(0, len(items), CHUNK):
-        part = items[start : start + CHUNK]
-        name = content_key("judge", *key, [[item.question, item.answer] for item in part])
-        hit = store.cached(name)
-        found = kind(**hit[0]) if hit else make(part)
-        if not hit:
-            store.put(name, {n: getattr(found, n) for n in names}, {})
-        parts.append(found)
-        tick(len(part))
-    return kind(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
-
-
-class _Answers(MutableMapping[str, str]):
-    """A server's answers in the store, by content hash. Iterates over what this run has seen only."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._seen: dict[str, str] = {}
-
-    def __getitem__(self, key: str) -> str:
-        if key not in self._seen:
-            hit = self._store.cached(content_key("api-1", key))
-            if hit is None:
-                raise KeyError(key)
-            self._seen[key] = hit[1]["answer"]
-        return self._seen[key]
-
-    def __setitem__(self, key: str, answer: str) -> None:
-        self._store.put(content_key("api-1", key), {}, {"answer": answer})
-        self._seen[key] = answer
-
-    def __delitem__(self, key: str) -> None:
-        raise TypeError("answers are kept; delete the cache folder of the runs to forget them")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._seen)
-
-    def __len__(self) -> int:
-        return len(self._seen)
 
 
 # ------------------------------------------------------------------ the replies
@@ -372,7 +181,9 @@ def _server(config: JudgeConfig, url: str, model: str, store: Store, tick: Tick,
         tick(max(0, done - last))  # counts from 0 again with every call
         last = done
 
-    return ApiJudge(url, model, rng, config.key_variable, cache=_Answers(store), take=take, progress=progress)
+    return ApiJudge(
+        url, model, rng, config.key_variable, cache=ServerAnswers(store), take=take, progress=progress
+    )
 
 
 def _judges(
