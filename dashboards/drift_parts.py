@@ -39,6 +39,7 @@ def trait_set_choice(key: str) -> str:
 
 def show(found: Watch, last: bool = False) -> None:
     """Courses, the turn that was chosen or (if `last`) the newest one, and every number."""
+    st.markdown(alarms(found))
     names = [w.trait for w in found.traits]
     left, right = st.columns(2)
     with left:
@@ -58,6 +59,19 @@ def show(found: Watch, last: bool = False) -> None:
     turn(found, trait, _chosen(len(found.replies), last))
     st.subheader("Numbers")
     st.dataframe(numbers(found), hide_index=True, key="turns")
+
+
+def alarms(found: Watch) -> str:
+    """Which traits raised alarms and in which turns, whatever trait is on show."""
+    parts = [
+        f"**{w.trait}** in turn {', '.join(str(t + 1) for t in w.course.alarms)}"
+        for w in found.traits
+        if w.course.alarms
+    ]
+    quiet = [w.trait for w in found.traits if not w.course.alarms]
+    if quiet:
+        parts.append(f"none on {', '.join(quiet)}")
+    return f"Alarms: {'; '.join(parts)}."
 
 
 def take_turn() -> None:

@@ -503,6 +503,8 @@ def test_drift_page_follows_a_pasted_conversation(store, monkeypatch):
     alarms = [c[0] for c in line["customdata"] if c[2]]
     assert alarms == list(watched.course.alarms)
     assert alarms
+    turns = ", ".join(str(t + 1) for t in alarms)
+    assert f"Alarms: **{watched.trait}** in turn {turns}." in [m.value for m in at.markdown]
     assert "&lt;b&gt;" in line["customdata"][0][1]
     assert [t.value for t in at.text] == ["reply <b>0</b>"]
     assert at.dataframe[0].value["alarm"].sum() == len(alarms)

@@ -18,12 +18,7 @@ from lab.judging.likelihood_ratio import LEAST_REFERENCE, ContrastJudge
 from lab.models import load
 from lab.pipelines import judge_answers, judging, model_as_judge
 from lab.pipelines.compare import CompareConfig, Runner, resolve_trait_set
-from lab.pipelines.judging import (
-    JudgeConfig,
-    judge_extraction,
-    parse_judge,
-    pole_replies,
-)
+from lab.pipelines.judging import JudgeConfig, judge_extraction, parse_judge, pole_replies
 from lab.pipelines.model_as_judge import chat_log_probs, next_logprobs, one_token
 from lab.prompts.chat import render
 from lab.records import LabError, Message, Trait

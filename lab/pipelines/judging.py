@@ -13,25 +13,12 @@ import numpy as np
 import pandas as pd
 
 from lab.judging.judges import Item, LogprobJudge
-from lab.judging.likelihood_ratio import (
-    as_scores,
-    contrast,
-    familiar,
-    ordinary_limit,
-    strangeness,
-)
+from lab.judging.likelihood_ratio import as_scores, contrast, familiar, ordinary_limit, strangeness
 from lab.judging.server import ApiJudge
 from lab.judging.trust import Screened
 from lab.judging.verdicts import Replies, Said, Verdict, document, screened, verdict
 from lab.models import LoadedModel, load
-from lab.pipelines.compare import (
-    CompareConfig,
-    Job,
-    Progress,
-    Runner,
-    resolve_model,
-    resolve_trait_set,
-)
+from lab.pipelines.compare import CompareConfig, Job, Progress, Runner, resolve_model, resolve_trait_set
 from lab.pipelines.judge_answers import ServerAnswers, Tick, kept_likelihoods, kept_readings, local_judge
 from lab.pipelines.replies import trait_jobs
 from lab.records import LabError, ModelIdentity, TraitSet
